@@ -1,0 +1,53 @@
+"""What the actors count. Where it goes is the daemon's affair."""
+
+from typing import Protocol
+
+
+class Metrics(Protocol):
+    """Plain calls that take no time and never fail. Words come from small fixed sets, never from outside."""
+
+    def turn_finished(self, result: str, seconds: float, /) -> None:
+        """A turn is over. `seconds` since it began, which is the time to answer when `result` is `answered`."""
+
+    def agent_session_opened(self, seconds: float, /) -> None:
+        """A session can be spoken to; `seconds` since it was asked for."""
+
+    def agent_session_closed(self, code: int | None, /) -> None:
+        """A session is over, or none came about: WebSocket close code, HTTP status, or None without either."""
+
+    def message_sent(self, result: str, code: int | None, /) -> None:
+        """An attempt to send has ended; `code` is Twilio's error code, if it gave one."""
+
+    def child_restarted(self, kind: str, /) -> None:
+        """The supervisor has started a crashed child again; `kind` is what such children are called together."""
+
+    def call_found(self, source: str, outcome: str, /) -> None:
+        """A finished call was found for the first time."""
+
+    def transfer_finished(self, outcome: str, /) -> None:
+        """A transfer to an advisor has ended, with or without one."""
+
+
+class NoMetrics:
+    """Counts nothing."""
+
+    def turn_finished(self, result: str, seconds: float, /) -> None:
+        pass
+
+    def agent_session_opened(self, seconds: float, /) -> None:
+        pass
+
+    def agent_session_closed(self, code: int | None, /) -> None:
+        pass
+
+    def message_sent(self, result: str, code: int | None, /) -> None:
+        pass
+
+    def child_restarted(self, kind: str, /) -> None:
+        pass
+
+    def call_found(self, source: str, outcome: str, /) -> None:
+        pass
+
+    def transfer_finished(self, outcome: str, /) -> None:
+        pass
