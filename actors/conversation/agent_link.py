@@ -1,0 +1,118 @@
+"""A conversation's link to the agent: one session at a time, opened when needed, gone at any moment."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import structlog
+import trio
+from attrs import define, field
+
+from actors.agent_events import AgentEvent, SessionEnd, SessionEndReason, SessionOpened, SessionPlan
+from actors.conversation.socket_budget import NoSeatError, SocketBudget
+from actors.metrics import Metrics
+from actors.ports import AgentSession, AgentSessions
+
+_log = structlog.get_logger(__name__)
+
+Hear: TypeAlias = Callable[[AgentEvent | SessionEnd], None]
+
+
+@define(eq=False)
+class _Run:
+    """One session from the wish to open it to its end; holds its seat in the socket budget."""
+
+    began_at: float
+    close: Callable[[], None]
+    session: AgentSession | None = None
+    idle_since: float | None = None
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+
+    def give_way(self) -> None:
+        self.close()
+
+
+@define(eq=False)
+class AgentLink:
+    """Opens, holds and closes the agent session of one conversation.
+
+    Everything heard of the present session, its end included, goes to `hear`, in order, in the session's own
+    task; `hear` must neither block nor raise. Nothing is heard of a session after `close`.
+    """
+
+    sessions: AgentSessions
+    budget: SocketBudget
+    metrics: Metrics
+    hear: Hear
+    _run: _Run | None = field(default=None, init=False)
+
+    @property
+    def session(self) -> AgentSession | None:
+        """The open session; None while there is none or it is being opened."""
+        return None if self._run is None else self._run.session
+
+    @property
+    def is_closed(self) -> bool:
+        return self._run is None
+
+    @property
+    def idle_since(self) -> float | None:
+        """Monotonic time since when an open session serves nobody."""
+        return None if self._run is None else self._run.idle_since
+
+    def open(self, nursery: trio.Nursery, plan: SessionPlan) -> None:
+        """Begin to open a session; `hear` is told `SessionOpened`, or the end. The link must be closed."""
+        if self._run is not None:
+            raise RuntimeError("a session is open or being opened")
+        run = self._run = _Run(
+            trio.current_time(), close=lambda: self._close(run, reason="socket needed elsewhere")
+        )
+        nursery.start_soon(self._live, run, plan, name="agent session")
+
+    def close(self, *, reason: str) -> None:
+        """Close the session, politely and in the background; without one nothing happens."""
+        if self._run is not None:
+            self._close(self._run, reason=reason)
+
+    def busy(self) -> None:
+        """The session is needed now."""
+        if self._run is not None:
+            self._run.idle_since = None
+
+    def idle(self) -> None:
+        """The session is only kept for what may come."""
+        if self._run is not None:
+            self._run.idle_since = trio.current_time()
+
+    def _close(self, run: _Run, *, reason: str) -> None:
+        run.idle_since = None
+        run.scope.cancel(reason=reason)
+        if run is self._run:
+            self._run = None
+
+    async def _live(self, run: _Run, plan: SessionPlan) -> None:
+        end: SessionEnd | None = None
+        with run.scope:
+            try:
+                await self.budget.take(run)
+            except NoSeatError:
+                end = SessionEnd(
+                    reason=SessionEndReason.LOST, code=None, detail="every agent socket is in use"
+                )
+            else:
+                try:
+                    end = await self.sessions.run(plan, lambda event: self._heard(run, event))
+                finally:
+                    self.budget.leave(run)
+        self.metrics.agent_session_closed(end.code if end is not None else 1000)
+        if run is self._run and end is not None:
+            self._run = None
+            _log.info("agent session ended", reason=end.reason.value, code=end.code, detail=end.detail)
+            self.hear(end)
+
+    def _heard(self, run: _Run, event: AgentEvent) -> None:
+        if run is not self._run:
+            return
+        if isinstance(event, SessionOpened):
+            run.session = event.session
+            self.metrics.agent_session_opened(trio.current_time() - run.began_at)
+        self.hear(event)

@@ -1,0 +1,67 @@
+"""How many agent sockets may be open at once, and who gives way."""
+
+from typing import Protocol
+
+import trio
+
+YIELD_TIMEOUT_S = 5.0
+"""A holder that was asked to give way closes its socket politely, which takes it a second at most."""
+
+
+class NoSeatError(Exception):
+    """Every socket is in use, and nobody could give way."""
+
+
+class SocketHolder(Protocol):
+    @property
+    def idle_since(self) -> float | None:
+        """Monotonic time since when its socket serves nobody; None while it does."""
+        ...
+
+    def give_way(self) -> None:
+        """Close the socket soon."""
+        ...
+
+
+class SocketBudget:
+    """Seats for `limit` sockets.
+
+    Somebody who waits for an answer is worth more than a socket that is kept for the next question: when all
+    seats are taken, the longest idle holder is asked to give way.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._holders: set[SocketHolder] = set()
+        self._freed = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    @property
+    def is_exhausted(self) -> bool:
+        return len(self._holders) >= self._limit
+
+    async def take(self, holder: SocketHolder) -> None:
+        """Take a seat, for which somebody idle may have to give way. Leave it with `leave`.
+
+        Raises:
+            NoSeatError: there was none within a few seconds.
+        """
+        with trio.move_on_after(YIELD_TIMEOUT_S):
+            while self.is_exhausted:
+                self._ask_the_longest_idle()
+                await self._freed.wait()
+        if self.is_exhausted:
+            raise NoSeatError
+        self._holders.add(holder)
+
+    def leave(self, holder: SocketHolder) -> None:
+        self._holders.discard(holder)
+        self._freed.set()
+        self._freed = trio.Event()
+
+    def _ask_the_longest_idle(self) -> None:
+        idle = [(holder.idle_since, holder) for holder in self._holders if holder.idle_since is not None]
+        if idle:
+            min(idle, key=lambda pair: pair[0])[1].give_way()

@@ -1,0 +1,110 @@
+"""Taking in a finished call, wherever it was found: decides its follow-up and stores both at once."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from attrs import frozen
+
+from actors.calls import CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
+from actors.conversation.context import person_name
+from actors.conversation.identity import identities_of
+from actors.metrics import Metrics
+from actors.ports import CallStore, WallClock
+
+_log = structlog.get_logger(__name__)
+
+DELIBERATE_SIGHTINGS = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
+"""Somebody told us of this very call, so its age is no reason to leave it alone."""
+
+
+@frozen(kw_only=True)
+class FollowUpPolicy:
+    """Which calls get a message, and when.
+
+    Attributes:
+        outcomes: those that get one.
+        lookback: calls that ended earlier than that and were found by polling get none; so the first start
+            does not write to everybody who was ever called.
+        analysis_timeout_s: how long after its end a call waits for its analysis.
+        text_agent_id: the agent who writes, unless `text_agents` names another for the call's voice agent.
+    """
+
+    outcomes: Collection[CallOutcome]
+    lookback: timedelta
+    analysis_timeout_s: float
+    text_agent_id: str
+    text_agents: Mapping[str, str]
+
+    def agent_for(self, voice_agent_id: str) -> str:
+        return self.text_agents.get(voice_agent_id, self.text_agent_id)
+
+    def state_of(self, details: CallDetails, *, sighting: CallSighting, now: datetime) -> FollowUpState:
+        """Where the follow-up of this call stands at this moment. Pure."""
+        if not details.is_over:
+            return FollowUpState.AWAITING_DETAILS
+        if details.outcome not in self.outcomes or not _identities(details):
+            return FollowUpState.NONE
+        if sighting not in DELIBERATE_SIGHTINGS and details.ended_at < now - self.lookback:
+            return FollowUpState.NONE
+        waits = details.analysis_pending and now < details.ended_at + timedelta(
+            seconds=self.analysis_timeout_s
+        )
+        return FollowUpState.AWAITING_DETAILS if waits else FollowUpState.DUE
+
+
+class CallIntake:
+    """Used by the call monitor and by the post-call webhook.
+
+    `conversation_due` tells a person's conversation that an opening is to be written.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: CallStore,
+        policy: FollowUpPolicy,
+        conversation_due: Callable[[int], object],
+        clock: WallClock,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._conversation_due = conversation_due
+        self._clock = clock
+        self._metrics = metrics
+
+    async def see(self, calls: Sequence[SeenCall]) -> int:
+        """Record calls that have ended; returns how many nobody had seen before."""
+        if not calls:
+            return 0
+        new = set(await self._store.see(calls, now=self._clock.now()))
+        for call in calls:
+            if call.id in new:
+                outcome = call.outcome.value if call.outcome is not None else "unknown"
+                self._metrics.call_found(call.sighting.value, outcome)
+                _log.info("finished call found", call_id=call.id, by=call.sighting.value, outcome=outcome)
+        return len(new)
+
+    async def take(self, details: CallDetails, *, sighting: CallSighting) -> FollowUpState:
+        """Store what is known of a call that has been seen, and bring its follow-up under way if it is time.
+
+        Returns where the follow-up stands by these details; a call whose follow-up is further on stays so.
+        """
+        now = self._clock.now()
+        state = self._policy.state_of(details, sighting=sighting, now=now)
+        person_id = await self._store.save_details(
+            details,
+            client_name=person_name(details.variables, details.analysis.collected if details.analysis else {})
+            or None,
+            identities=_identities(details),
+            follow_up=state,
+            agent_id=self._policy.agent_for(details.agent_id),
+        )
+        if state is FollowUpState.DUE and person_id is not None:
+            self._conversation_due(person_id)
+        return state
+
+
+def _identities(details: CallDetails) -> Sequence[str]:
+    return identities_of(details.phone_number) if details.phone_number is not None else ()

@@ -1,0 +1,241 @@
+"""The call monitor: finds finished calls and fetches what there is to know of them.
+
+A call may be found by a webhook, in a batch, in the list of conversations, or by the operator's command; its
+id makes it one call. Finding only records it. A second loop takes what was recorded, asks ElevenLabs for the
+details until the analysis is there or has taken too long, and hands them on.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+import trio
+from attrs import evolve, frozen
+
+from actors.alerts import Alerts
+from actors.calls import (
+    Batch,
+    BatchRecipient,
+    BatchSummary,
+    CallSighting,
+    FollowUpState,
+    SeenCall,
+    surer_outcome,
+)
+from actors.ports import (
+    AwaitedCall,
+    CallSource,
+    CallStore,
+    StoreUnavailableError,
+    VendorRefusedError,
+    VendorUnavailableError,
+    WallClock,
+)
+from actors.watch.call_intake import CallIntake
+
+_log = structlog.get_logger(__name__)
+
+LONGEST_CALL = timedelta(hours=2)
+"""Calls are listed by when they began; one that began this long ago may just have ended."""
+FULL_LOOK_EVERY_S = 3600.0
+DETAILS_PAGE = 100
+DETAILS_SWEEP_S = 2.0
+LONGEST_WAIT_S = 30.0
+UNKNOWN_ATTEMPTS_MAX = 8
+"""A call that ElevenLabs does not know may be too new; after so many looks it never existed."""
+
+
+@frozen(kw_only=True)
+class MonitorRules:
+    """See `[monitor]` in config.toml."""
+
+    poll_every_s: float
+    lookback: timedelta
+    details_concurrency: int
+
+
+@frozen(kw_only=True)
+class MonitorState:
+    """What the status shows. `last_poll_at` is the end of the last poll that went through."""
+
+    last_poll_at: datetime | None
+    last_error: str | None
+
+
+class CallMonitor:
+    def __init__(
+        self,
+        *,
+        source: CallSource,
+        store: CallStore,
+        intake: CallIntake,
+        rules: MonitorRules,
+        clock: WallClock,
+        alerts: Alerts,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._intake = intake
+        self._rules = rules
+        self._clock = clock
+        self._alerts = alerts
+        self._details_due = trio.Event()
+        self._full_look_at = 0.0
+        self.state = MonitorState(last_poll_at=None, last_error=None)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled; waits out vendors and databases that are down."""
+        self._full_look_at = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._fetch_forever, name="call details")
+            task_status.started()
+            while True:
+                await self._poll()
+                await trio.sleep(self._rules.poll_every_s)
+
+    def details_due(self) -> None:
+        """A call was recorded whose details are wanted now."""
+        self._details_due.set()
+
+    async def process_batch(self, batch_id: str) -> Batch | None:
+        """Record every finished recipient of a batch now; safe to repeat. None: no such batch.
+
+        Raises:
+            VendorUnavailableError, VendorRefusedError, StoreUnavailableError: nothing or part was recorded.
+        """
+        batch = await self._source.batch(batch_id)
+        if batch is not None:
+            await self._record(batch, CallSighting.COMMAND)
+        return batch
+
+    # --- finding ---
+
+    async def _poll(self) -> None:
+        try:
+            await self._poll_batches()
+            await self._poll_conversations()
+        except VendorRefusedError as error:
+            self._alerts.raise_alert("elevenlabs_refused", f"ElevenLabs refuses us: {error}")
+            self._failed(error)
+        except (VendorUnavailableError, StoreUnavailableError) as error:
+            self._failed(error)
+        else:
+            self.state = MonitorState(last_poll_at=self._clock.now(), last_error=None)
+            self._alerts.settle("elevenlabs_refused")
+            self._alerts.settle("monitor")
+
+    def _failed(self, error: Exception) -> None:
+        _log.warning("poll failed", detail=str(error))
+        self._alerts.raise_alert("monitor", f"finished calls cannot be polled: {error}")
+        self.state = MonitorState(last_poll_at=self.state.last_poll_at, last_error=str(error))
+
+    async def _poll_batches(self) -> None:
+        settled = await self._store.settled_batches()
+        oldest = self._clock.now() - self._rules.lookback
+        async for summary in self._source.batches():
+            if summary.updated_at < oldest or _is_settled(summary, settled.get(summary.id)):
+                continue
+            batch = await self._source.batch(summary.id)
+            if batch is not None:
+                await self._record(batch, CallSighting.BATCH)
+
+    async def _record(self, batch: Batch, sighting: CallSighting) -> None:
+        """Record a batch and its finished calls; settled once every recipient is at its end."""
+        calls = [_seen(batch, recipient, sighting) for recipient in batch.recipients]
+        await self._see([call for call in calls if call is not None])
+        is_settled = batch.summary.is_over and all(r.outcome is not None for r in batch.recipients)
+        await self._store.save_batch(batch, is_settled=is_settled)
+
+    async def _poll_conversations(self) -> None:
+        """Look through the whole lookback now and then, and otherwise through what may have ended lately."""
+        now = trio.current_time()
+        is_full = now >= self._full_look_at
+        lookback = self._rules.lookback if is_full else min(LONGEST_CALL, self._rules.lookback)
+        seen: list[SeenCall] = []
+        async for call in self._source.finished_calls(started_after=self._clock.now() - lookback):
+            seen.append(call)
+            if len(seen) >= DETAILS_PAGE:
+                await self._see(seen)
+                seen = []
+        await self._see(seen)
+        if is_full:
+            self._full_look_at = now + FULL_LOOK_EVERY_S
+
+    async def _see(self, calls: Sequence[SeenCall]) -> None:
+        if await self._intake.see(calls):
+            self.details_due()
+
+    # --- fetching ---
+
+    async def _fetch_forever(self) -> None:
+        while True:
+            self._details_due = trio.Event()
+            try:
+                calls = await self._store.awaiting_details(now=self._clock.now(), limit=DETAILS_PAGE)
+                await self._fetch_all(calls)
+            except StoreUnavailableError as error:
+                _log.warning("call details wait for the database", detail=str(error))
+                calls = []
+            if len(calls) < DETAILS_PAGE:
+                with trio.move_on_after(DETAILS_SWEEP_S):
+                    await self._details_due.wait()
+
+    async def _fetch_all(self, calls: Sequence[AwaitedCall]) -> None:
+        limit = trio.CapacityLimiter(self._rules.details_concurrency)
+
+        async def fetch(call: AwaitedCall) -> None:
+            async with limit:
+                try:
+                    await self._fetch(call)
+                except StoreUnavailableError as error:
+                    _log.warning("call details wait for the database", call_id=call.id, detail=str(error))
+
+        async with trio.open_nursery() as nursery:
+            for call in calls:
+                nursery.start_soon(fetch, call, name=f"details of {call.id}")
+
+    async def _fetch(self, call: AwaitedCall) -> None:
+        try:
+            details = await self._source.call(call.id)
+        except (VendorUnavailableError, VendorRefusedError) as error:
+            _log.warning("call details not fetched", call_id=call.id, detail=str(error))
+            await self._look_again(call)
+            return
+        if details is None:
+            if call.attempts >= UNKNOWN_ATTEMPTS_MAX:
+                await self._store.give_up(call.id, reason="unknown at ElevenLabs")
+            else:
+                await self._look_again(call)
+            return
+        details = evolve(
+            details,
+            outcome=surer_outcome(call.outcome, details.outcome),
+            phone_number=details.phone_number or call.phone_number,
+        )
+        state = await self._intake.take(details, sighting=call.sighting)
+        if state is FollowUpState.AWAITING_DETAILS:
+            await self._look_again(call)
+
+    async def _look_again(self, call: AwaitedCall) -> None:
+        wait_s = min(2.0 * 2**call.attempts, LONGEST_WAIT_S)
+        await self._store.postpone(call.id, until=self._clock.now() + timedelta(seconds=wait_s))
+
+
+def _is_settled(summary: BatchSummary, settled_at: datetime | None) -> bool:
+    return settled_at is not None and summary.updated_at <= settled_at
+
+
+def _seen(batch: Batch, recipient: BatchRecipient, sighting: CallSighting) -> SeenCall | None:
+    """A recipient's call once it has ended. Without an id nobody was ever dialled: there is no call."""
+    if recipient.call_id is None or recipient.outcome is None:
+        return None
+    return SeenCall(
+        id=recipient.call_id,
+        sighting=sighting,
+        agent_id=batch.summary.agent_id,
+        phone_number=recipient.phone_number,
+        outcome=recipient.outcome,
+        batch_id=batch.summary.id,
+        recipient_id=recipient.id,
+        variables=recipient.variables,
+    )
