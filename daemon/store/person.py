@@ -1,0 +1,59 @@
+"""Finding people by the names under which they come, and making those who are new."""
+
+from collections.abc import Sequence
+
+from daemon.store.pool import Connection
+from daemon.store.values import sole, storable_or_none
+
+# Sorted, so that two who want some of the same names never wait for each other. The locks end with the transaction.
+_LOCK_IDENTITIES = """
+SELECT pg_advisory_xact_lock(key)
+FROM (SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest(%(identities)s::text[]) AS name ORDER BY key) AS k
+"""
+
+_FIND = """
+SELECT i.person_id
+FROM unnest(%(identities)s::text[]) WITH ORDINALITY AS named (identity, place)
+JOIN person_identity i USING (identity)
+ORDER BY place
+LIMIT 1
+"""
+
+_MAKE = "INSERT INTO person (phone_number, name) VALUES (%(phone_number)s, %(name)s) RETURNING id"
+
+_FILL_IN = """
+UPDATE person
+SET phone_number = coalesce(phone_number, %(phone_number)s), name = coalesce(name, %(name)s)
+WHERE id = %(person_id)s
+    AND (phone_number IS NULL AND %(phone_number)s::text IS NOT NULL OR name IS NULL AND %(name)s::text IS NOT NULL)
+"""
+
+_ADD_IDENTITIES = """
+INSERT INTO person_identity (identity, person_id)
+SELECT DISTINCT identity, %(person_id)s::bigint FROM unnest(%(identities)s::text[]) AS named (identity)
+ON CONFLICT (identity) DO NOTHING
+"""
+
+
+async def find_or_make_person(
+    connection: Connection, identities: Sequence[str], *, phone_number: str | None, name: str | None
+) -> int:
+    """The person with one of these identities, the first that is known deciding; a new one where none is.
+
+    Identities that nobody has become this person's; number and name are filled in where they are missing. To be
+    called inside a transaction, which then holds the identities against everybody else who makes people.
+    """
+    known = {
+        "identities": list(identities),
+        "phone_number": storable_or_none(phone_number),
+        "name": storable_or_none(name),
+    }
+    await connection.run_statement(_LOCK_IDENTITIES, known)
+    found = await connection.fetch_one(_FIND, known)
+    if found is None:
+        found = sole(await connection.fetch_one(_MAKE, known))
+    else:
+        await connection.run_statement(_FILL_IN, {**known, "person_id": found[0]})
+    person_id: int = found[0]
+    await connection.run_statement(_ADD_IDENTITIES, {**known, "person_id": person_id})
+    return person_id

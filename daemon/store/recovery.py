@@ -1,0 +1,43 @@
+"""What a crash, or a lost nudge, may have left lying."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
+
+from daemon.store.pool import Pool
+
+# Each half is limited by itself, so that it can stop reading its partial index early.
+_PEOPLE_WITH_WORK = """
+(
+    SELECT DISTINCT m.person_id
+    FROM message m
+    JOIN conversation c ON c.id = m.conversation_id
+    WHERE m.person_id > %(after)s AND m.status = 'received' AND c.status <> 'closed'
+        AND (c.turn_retry_at IS NULL OR c.turn_retry_at <= %(now)s)
+    ORDER BY m.person_id
+    LIMIT %(limit)s
+)
+UNION
+(
+    SELECT DISTINCT k.person_id
+    FROM call k
+    JOIN conversation c ON c.id = k.conversation_id
+    WHERE k.person_id > %(after)s AND k.follow_up = 'due' AND c.status <> 'closed'
+    ORDER BY k.person_id
+    LIMIT %(limit)s
+)
+ORDER BY person_id
+LIMIT %(limit)s
+"""
+
+
+@frozen
+class PostgresRecovery:
+    """`RecoveryStore` on PostgreSQL."""
+
+    pool: Pool
+
+    async def people_with_work(self, *, now: datetime, after: int, limit: int) -> Sequence[int]:
+        rows = await self.pool.fetch_all(_PEOPLE_WITH_WORK, {"now": now, "after": after, "limit": limit})
+        return [row[0] for row in rows]

@@ -1,0 +1,79 @@
+"""Values on their way into PostgreSQL and back."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from actors.messages import Outgoing, Purpose, Template
+
+Row: TypeAlias = tuple[Any, ...]
+
+_ESCAPED_NUL_OR_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})")
+
+# What every statement selects whose rows become `Outgoing`, in the order that `outgoing` reads; `m` is the message.
+# An attempt under way is not counted among those before it.
+OUTGOING = """
+    m.id, m.person_id, m.address, m.purpose, m.content, m.template_sid, m.template_variables,
+    m.must_use_template, m.attempts - (m.status = 'sending')::integer, m.created_at, m.sending_since,
+    (SELECT max(i.created_at) FROM message i WHERE i.person_id = m.person_id AND i.direction = 'inbound')
+"""
+
+
+def sole(row: Row | None) -> Row:
+    """The row of a statement that always has one."""
+    if row is None:
+        raise LookupError("a statement returned no row")
+    return row
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode(errors="replace").decode()
+    return text.replace("\x00", "")
+
+
+def storable_or_none(text: str | None) -> str | None:
+    """As `storable`; empty text is None."""
+    return storable(text) if text else None
+
+
+def to_jsonb(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """JSON text that a `jsonb` column takes."""
+    text = storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    if "\\u" not in text:
+        return text
+    return _ESCAPED_NUL_OR_SURROGATE.sub(r"\1", text)
+
+
+def id_array(ids: Iterable[int]) -> str:
+    """An array literal for a `%s::bigint[]`.
+
+    Psycopg would choose the array's type by the size of its numbers, and so prepare a statement once for each.
+    """
+    return "{" + ",".join(map(str, ids)) + "}"
+
+
+def template_columns(template: Template | None) -> dict[str, str | None]:
+    if template is None:
+        return {"template_sid": None, "template_variables": None}
+    return {"template_sid": template.sid, "template_variables": to_jsonb(template.variables)}
+
+
+def outgoing(row: Row) -> Outgoing:
+    return Outgoing(
+        id=row[0],
+        person_id=row[1],
+        address=row[2],
+        purpose=Purpose(row[3]),
+        text=row[4],
+        template=None if row[5] is None else Template(sid=row[5], variables=row[6]),
+        must_use_template=row[7],
+        attempts=row[8],
+        created_at=row[9],
+        sending_since=row[10],
+        window_opened_at=row[11],
+    )

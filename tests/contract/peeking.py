@@ -1,0 +1,72 @@
+"""What became of a row, for the suites of the store ports: no port tells, and the operator sees it."""
+
+from typing import Protocol
+
+from attrs import frozen
+
+from daemon.store.pool import Pool
+from tests.memory.database import MemoryDatabase
+
+
+@frozen
+class MessageState:
+    status: str
+    sid: str | None = None
+    error_code: int | None = None
+
+
+@frozen
+class CallState:
+    follow_up: str
+    note: str | None = None
+
+
+class Peek(Protocol):
+    async def message(self, message_id: int) -> MessageState:
+        """An outbound message."""
+        ...
+
+    async def call(self, call_id: str) -> CallState: ...
+
+    async def conversation_status(self, conversation_id: int) -> str: ...
+
+
+@frozen
+class MemoryPeek:
+    database: MemoryDatabase
+
+    async def message(self, message_id: int) -> MessageState:
+        row = self.database.outbound[message_id]
+        return MessageState(row.status.label, row.sid, row.error_code)
+
+    async def call(self, call_id: str) -> CallState:
+        row = self.database.calls[call_id]
+        return CallState(row.follow_up.value, row.follow_up_note)
+
+    async def conversation_status(self, conversation_id: int) -> str:
+        return self.database.conversations[conversation_id].status.name.lower()
+
+
+@frozen
+class PostgresPeek:
+    pool: Pool
+
+    async def message(self, message_id: int) -> MessageState:
+        row = await self.pool.fetch_one(
+            "SELECT status, twilio_sid, error_code FROM message WHERE id = %s AND direction = 'outbound'",
+            (message_id,),
+        )
+        assert row is not None
+        return MessageState(*row)
+
+    async def call(self, call_id: str) -> CallState:
+        row = await self.pool.fetch_one(
+            "SELECT follow_up, follow_up_note FROM call WHERE id = %s", (call_id,)
+        )
+        assert row is not None
+        return CallState(*row)
+
+    async def conversation_status(self, conversation_id: int) -> str:
+        row = await self.pool.fetch_one("SELECT status FROM conversation WHERE id = %s", (conversation_id,))
+        assert row is not None
+        return str(row[0])

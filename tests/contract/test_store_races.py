@@ -1,0 +1,332 @@
+"""The stores on PostgreSQL when two connections want the same at the same moment."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, LiteralString
+
+import pytest
+import trio
+from attrs import frozen
+
+from actors.calls import FollowUpState
+from actors.messages import DeliveryStatus
+from actors.ports import Answer
+from daemon.store.connection import Connection
+from daemon.store.pool import Pool
+from tests.contract.peeking import CallState, MessageState
+from tests.contract.stores import (
+    ANA,
+    ANA_CANONICAL,
+    NOW,
+    TEMPLATE,
+    TEXT_AGENT,
+    Stores,
+    details,
+    inbound,
+    report,
+    seen,
+)
+from tests.postgres import connect, until_row
+
+Contender = Callable[[], Awaitable[Any]]
+
+LIMIT_S = 30
+CONTENDERS = 4
+WAITING = """
+SELECT 1 FROM pg_stat_activity
+WHERE pid = ANY(%s) AND wait_event_type = 'Lock'
+HAVING count(*) = %s
+"""
+
+
+@frozen(kw_only=True)
+class Ring:
+    """Where contenders meet: `holder` keeps what they want until all of them wait for it."""
+
+    holder: Connection
+    observer: Connection
+    pids: Sequence[int]
+
+    async def collide(self, hold: LiteralString, params: Sequence[Any], *contenders: Contender) -> list[Any]:
+        """The results in the order of the contenders."""
+        with trio.fail_after(LIMIT_S):
+            async with trio.open_nursery() as nursery, self.holder.transaction():
+                await self.holder.fetch_all(hold, params)
+                results = _start_all(nursery, contenders)
+                await until_row(self.observer, WAITING, list(self.pids), len(contenders))
+        return results
+
+
+async def race(*contenders: Contender) -> list[Any]:
+    """The results in the order of the contenders, who meet where they happen to."""
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            results = _start_all(nursery, contenders)
+    return results
+
+
+def _start_all(nursery: trio.Nursery, contenders: Sequence[Contender]) -> list[Any]:
+    results = [None] * len(contenders)
+
+    async def run(place: int, contender: Contender) -> None:
+        results[place] = await contender()
+
+    for place, contender in enumerate(contenders):
+        nursery.start_soon(run, place, contender)
+    return results
+
+
+@pytest.fixture
+def stores(postgres_stores: Stores) -> Stores:
+    return postgres_stores
+
+
+@pytest.fixture
+async def ring(pool: Pool, database_url: str, schema: str) -> AsyncIterator[Ring]:
+    pids = []
+    async with AsyncExitStack() as stack:
+        for _ in range(CONTENDERS):
+            connection = await stack.enter_async_context(pool.connection())
+            pids.append(connection.info.backend_pid)
+    holder = await connect(database_url, schema)
+    observer = await connect(database_url, schema)
+    yield Ring(holder=holder, observer=observer, pids=pids)
+    holder.close_now()
+    observer.close_now()
+
+
+# --- New people -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("round_", range(5))
+async def test_first_messages_at_once_make_one_person(stores: Stores, pool: Pool, round_: int) -> None:
+    both = [ANA_CANONICAL, "MX.1A2B"]
+    messages = [
+        inbound("SM1", identities=both),
+        inbound("SM2", identities=both[::-1]),
+        inbound("SM3", identities=both),
+        inbound("SM4", identities=both[::-1]),
+    ]
+
+    results = await race(*(partial(stores.receive, message) for message in messages))
+
+    (person_id,) = {received.person_id for received in results}
+    assert all(received.is_new for received in results)
+    work = await stores.conversations.work(person_id)
+    assert {message.sid for message in work.pending} == {"SM1", "SM2", "SM3", "SM4"}
+    assert await pool.fetch_one("SELECT count(*) FROM person") == (1,)
+
+
+@pytest.mark.parametrize("round_", range(5))
+async def test_the_same_first_message_at_once_is_stored_once(stores: Stores, round_: int) -> None:
+    results = await race(*(partial(stores.receive, inbound("SM1")) for _ in range(CONTENDERS)))
+
+    assert sorted(received.is_new for received in results) == [False, False, False, True]
+    (person_id,) = {received.person_id for received in results}
+    assert len((await stores.conversations.work(person_id)).pending) == 1
+
+
+@pytest.mark.parametrize("round_", range(5))
+async def test_webhook_and_poll_follow_a_call_up_once(stores: Stores, pool: Pool, round_: int) -> None:
+    calls = [seen("conv_1"), seen("conv_2"), seen("conv_3")]
+
+    async def find(call_id: str, order: int) -> Sequence[str]:
+        new = await stores.calls.see(calls[::order], now=NOW)
+        await stores.calls.save_details(
+            details(call_id),
+            client_name="Ana",
+            identities=[ANA_CANONICAL],
+            follow_up=FollowUpState.DUE,
+            agent_id=TEXT_AGENT,
+        )
+        return new
+
+    new = await race(
+        partial(find, "conv_1", 1),
+        partial(find, "conv_1", -1),
+        partial(find, "conv_2", 1),
+        partial(stores.receive, inbound("SM1")),
+    )
+
+    assert sorted([*new[0], *new[1], *new[2]]) == ["conv_1", "conv_2", "conv_3"]
+    work = await stores.conversations.work(new[3].person_id)
+    assert set(work.due_calls) == {"conv_1", "conv_2"}
+    assert len(work.pending) == 1
+    assert await pool.fetch_one("SELECT count(*) FROM person") == (1,)
+    assert await pool.fetch_one("SELECT count(*) FROM conversation") == (1,)
+
+
+# --- Inbound messages -------------------------------------------------------------------------------------
+
+
+async def test_the_same_message_of_a_known_person_is_stored_once(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person("SM1")
+
+    results = await ring.collide(
+        "SELECT id FROM conversation FOR UPDATE",
+        (),
+        partial(stores.receive, inbound("SM2")),
+        partial(stores.receive, inbound("SM2")),
+    )
+
+    assert sorted(received.is_new for received in results) == [False, True]
+    assert {received.person_id for received in results} == {person_id}
+    assert [m.sid for m in (await stores.conversations.work(person_id)).pending] == ["SM1", "SM2"]
+
+
+async def test_a_message_that_meets_a_close_opens_another_conversation(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person("SM1")
+    closed_id = await stores.conversation_id(person_id)
+
+    await ring.collide(
+        "UPDATE conversation SET status = 'closed' RETURNING id", (), partial(stores.receive, inbound("SM2"))
+    )
+
+    work = await stores.conversations.work(person_id)
+    assert work.conversation_id not in {None, closed_id}
+    assert [message.sid for message in work.pending] == ["SM2"]
+
+
+async def test_two_messages_open_a_closed_window_without_a_deadlock(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person("SM1")
+    conversation_id = await stores.conversation_id(person_id)
+
+    await ring.collide(
+        "UPDATE conversation SET status = 'window_closed' RETURNING id",
+        (),
+        partial(stores.receive, inbound("SM2")),
+        partial(stores.receive, inbound("SM3")),
+    )
+
+    assert await stores.peek.conversation_status(conversation_id) == "active"
+    assert len((await stores.conversations.work(person_id)).pending) == 3
+
+
+# --- Answers and openings ---------------------------------------------------------------------------------
+
+
+async def test_of_two_answers_one_goes_out(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person()
+    work = await stores.conversations.work(person_id)
+    assert work.conversation_id is not None
+    ids = [message.id for message in work.pending]
+
+    def answer(text: str) -> Contender:
+        pieces = Answer(address=ANA, pieces=[text])
+        assert work.conversation_id is not None
+        return partial(stores.conversations.answer, work.conversation_id, ids, pieces, now=NOW)
+
+    results = await ring.collide("SELECT id FROM message FOR UPDATE", (), answer("uno"), answer("dos"))
+
+    assert sorted(results) == [False, True]
+    assert [sent.text for sent in await stores.lane(person_id)] == [("uno", "dos")[results.index(True)]]
+
+
+@pytest.mark.parametrize("round_", range(10))
+async def test_an_answer_and_a_close_do_not_wait_for_each_other(stores: Stores, round_: int) -> None:
+    person_id = await stores.new_person()
+    work = await stores.conversations.work(person_id)
+    assert work.conversation_id is not None
+    reply = Answer(address=ANA, pieces=["uno"])
+    await stores.conversations.defer_turn(
+        work.conversation_id, Answer(address=ANA, pieces=()), retry_at=NOW, now=NOW
+    )
+
+    answered, _ = await race(
+        partial(stores.conversations.answer, work.conversation_id, [work.pending[0].id], reply, now=NOW),
+        partial(stores.conversations.close, work.conversation_id, now=NOW),
+    )
+
+    assert len(await stores.lane(person_id)) == answered
+    assert (await stores.conversations.work(person_id)).conversation_id is None
+
+
+async def test_of_two_openings_one_goes_out(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.due_call()
+
+    results = await ring.collide(
+        "SELECT id FROM call FOR UPDATE",
+        (),
+        partial(stores.queue_opening, person_id),
+        partial(stores.queue_opening, person_id),
+    )
+
+    assert sorted(results) == [False, True]
+    assert len(await stores.lane(person_id)) == 1
+
+
+# --- The outbox -------------------------------------------------------------------------------------------
+
+
+async def test_of_two_claims_one_wins(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno", "dos")
+    claim = partial(stores.outbox.claim, person_id, now=NOW)
+
+    results = await ring.collide("SELECT id FROM message FOR UPDATE", (), claim, claim)
+
+    (won,) = [message for message in results if message is not None]
+    assert won.text == "uno"
+    assert await stores.outbox.in_doubt(person_id) == won
+
+
+async def test_an_older_message_that_becomes_visible_late_waits_its_turn(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person()
+    conversation_id = await stores.conversation_id(person_id)
+    with trio.fail_after(LIMIT_S):
+        async with ring.holder.transaction():
+            await ring.holder.run_statement(
+                """
+                INSERT INTO message (
+                    conversation_id, person_id, direction, address, content, status, created_at, purpose
+                )
+                VALUES (%s, %s, 'outbound', '+1', 'older', 'pending', now(), 'answer')
+                """,
+                (conversation_id, person_id),
+            )
+            await stores.queue(person_id, "newer")
+            newer = await stores.claim(person_id)
+
+    assert newer.text == "newer"
+    assert await stores.outbox.claim(person_id, now=NOW) is None
+    assert await stores.outbox.accepted(newer.id, sid="SM8", now=NOW)
+    assert [message.text for message in await stores.lane(person_id)] == ["older"]
+
+
+@pytest.mark.parametrize("status", [None, DeliveryStatus.DELIVERED])
+async def test_a_report_that_overtakes_the_acceptance_agrees_with_it(
+    stores: Stores, ring: Ring, status: DeliveryStatus | None
+) -> None:
+    person_id = await stores.due_call()
+    await stores.queue_opening(person_id)
+    opening = await stores.claim(person_id)
+
+    await ring.collide(
+        "SELECT id FROM message FOR UPDATE",
+        (),
+        partial(stores.outbox.accepted, opening.id, sid="SM8", now=NOW),
+        partial(stores.outbox.report, report("SM8", status, message_id=opening.id), now=NOW),
+    )
+
+    expected = (status or DeliveryStatus.ACCEPTED).label
+    assert await stores.peek.message(opening.id) == MessageState(expected, "SM8")
+    assert await stores.peek.call("conv_1") == CallState("handled")
+
+
+async def test_a_closed_window_reported_twice_at_once_is_met_once(stores: Stores, ring: Ring) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno", template=TEMPLATE)
+    await stores.outbox.accepted((await stores.claim(person_id)).id, sid="SM8", now=NOW)
+    failed = report("SM8", DeliveryStatus.FAILED, error_code=63016)
+    undelivered = report("SM8", DeliveryStatus.UNDELIVERED, error_code=63016)
+
+    results = await ring.collide(
+        "SELECT id FROM message FOR UPDATE",
+        (),
+        partial(stores.outbox.report, failed, now=NOW),
+        partial(stores.outbox.report, undelivered, now=NOW),
+    )
+
+    assert sorted(results, key=str) == [person_id, None]
+    assert len(await stores.lane(person_id)) == 1

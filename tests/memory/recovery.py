@@ -1,0 +1,30 @@
+from collections.abc import Sequence
+from datetime import datetime
+
+from attrs import frozen
+
+from tests.memory.database import Conversation, MemoryDatabase
+
+
+@frozen
+class MemoryRecovery:
+    """`RecoveryStore` in memory."""
+
+    database: MemoryDatabase
+
+    async def people_with_work(self, *, now: datetime, after: int, limit: int) -> Sequence[int]:
+        async with self.database.transaction():
+            people = sorted(
+                conversation.person_id
+                for conversation in self.database.conversations.values()
+                if conversation.is_open
+                and conversation.person_id > after
+                and self._has_work(conversation, now)
+            )
+            return people[:limit]
+
+    def _has_work(self, conversation: Conversation, now: datetime) -> bool:
+        if self.database.due_calls(conversation.id):
+            return True
+        may_be_tried = conversation.turn_retry_at is None or conversation.turn_retry_at <= now
+        return may_be_tried and bool(self.database.unanswered(conversation.id))
