@@ -1,0 +1,262 @@
+"""WhatsApp messages through Twilio: the port `actors.ports.Messaging`."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+import trio
+from attrs import define, field
+from twilio.base.exceptions import (  # type: ignore[import-untyped]
+    TwilioException,
+    TwilioRestException,
+    TwilioServiceException,
+)
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from actors.conversation.identity import whatsapp_address_candidates
+from actors.messages import (
+    Accepted,
+    InboundMessage,
+    NotSent,
+    Outgoing,
+    Refused,
+    SendResult,
+    SentMessage,
+    Unknown,
+)
+from actors.ports import VendorRefusedError, VendorUnavailableError
+from daemon.twilio.inbound import BadFormError, read_message
+from daemon.twilio.transport import MaybeReceivedError, NeverLeftError, ThrottledError, TransportError
+
+_log = structlog.get_logger(__name__)
+
+STATUS_PATH: Final = "/api/webhook/twilio/status"
+_CHANNEL: Final = "whatsapp:"
+
+# Twilio answers these instead of taking the message, and would take it later: loop guard, too many requests,
+# sender's queue full, WhatsApp's rate and tier, the account's daily limit.
+_LATER: Final = frozenset({14107, 20429, 21611, 63018, 63038})
+_BAD_CREDENTIALS: Final = 20003
+_INTERNAL_ERROR: Final = 20500
+
+_LOOKUP_MAX: Final = 1000
+_PAGE: Final = 200
+_INBOX_PAGES_MAX: Final = 100
+# Twilio's `date_created` has whole seconds, and its clock is not ours.
+_CLOCK_SLACK: Final = timedelta(seconds=60)
+
+_DETAIL_MAX: Final = 300
+_NUMBER_BUT_ITS_END: Final = re.compile(r"\d{3,}(?=\d{4})")
+
+
+def _with_channel(address: str) -> str:
+    return address if address.startswith(_CHANNEL) else _CHANNEL + address
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+@define(kw_only=True)
+class TwilioMessaging:
+    """Sends from one WhatsApp sender.
+
+    Attributes:
+        sender: with or without `whatsapp:`.
+        public_url: where Twilio reaches us; statuses come to `STATUS_PATH` below it with our id as `m`.
+    """
+
+    client: Client
+    sender: str = field(converter=_with_channel)
+    public_url: str = field(converter=_without_slash)
+    typing_deadline_s: float = 3.0
+    lookup_deadline_s: float = 30.0
+
+    async def send(self, message: Outgoing, *, as_template: bool) -> SendResult:
+        """Hand one message to Twilio, as its text or as its template.
+
+        Cancellation leaves the outcome unknown.
+        """
+        content = _content(message, as_template=as_template)
+        try:
+            created = await self.client.messages.create_async(
+                to=_CHANNEL + message.address,
+                from_=self.sender,
+                status_callback=f"{self.public_url}{STATUS_PATH}?m={message.id}",
+                **content,
+            )
+        except NeverLeftError as error:
+            return NotSent(code=None, detail=str(error))
+        except ThrottledError as error:
+            return NotSent(code=error.code, detail=str(error), retry_after_s=error.retry_after_s)
+        except MaybeReceivedError as error:
+            return Unknown(detail=str(error))
+        except TwilioRestException as error:
+            return verdict(error.status, error.code, error.msg)
+        except TwilioServiceException as error:
+            return verdict(error.status, error.code, error.detail or error.title)
+        except json.JSONDecodeError:
+            return Unknown(detail="unreadable answer")
+        return Accepted(sid=created.sid) if created.sid else Unknown(detail="answer without a SID")
+
+    async def sent_to(self, address: str, *, since: datetime) -> Sequence[SentMessage]:
+        """Messages from our sender to `address` that Twilio has created since then, or shortly before.
+
+        Up to a minute before `since` is included, since two clocks are compared. Every spelling of the number
+        is asked for: Twilio has reported `+54351…` for what was sent to `+549351…`.
+
+        `DateSent` is not used as a filter although it is the only date that can be one: it is empty while a
+        message is queued, which may take hours, and with it fresh messages were missing for minutes
+        (twilio-java issue 442). Even without it the list may lag behind (twilio-node issue 647): a message
+        that is missing once may still exist. At most 1000 messages per spelling are looked through, the
+        newest first (Twilio docs: messaging/api/message-resource).
+
+        Raises:
+            VendorUnavailableError, VendorRefusedError: the list could not be read.
+        """
+        oldest = since - _CLOCK_SLACK
+        found: dict[str, SentMessage] = {}
+        with _reading_a_list():
+            with trio.fail_after(self.lookup_deadline_s):
+                for spelling in whatsapp_address_candidates(address) or (address,):
+                    listed = await self._listed(spelling, undated=since)
+                    found |= {message.sid: message for message in listed}
+        return [message for message in found.values() if message.created_at >= oldest]
+
+    async def _listed(self, address: str, *, undated: datetime) -> list[SentMessage]:
+        listed = await self.client.messages.list_async(
+            to=_CHANNEL + address, from_=self.sender, limit=_LOOKUP_MAX, page_size=_PAGE
+        )
+        return [
+            SentMessage(sid=message.sid, body=message.body or "", created_at=message.date_created or undated)
+            for message in listed
+        ]
+
+    async def received_since(self, since: datetime) -> AsyncIterator[InboundMessage]:
+        """Messages to our sender that Twilio has received since then, or up to a minute before, newest first.
+
+        The list tells less than a webhook: neither the profile's name nor the user id, no button, no
+        coordinates, and of media only that there are some. At most 20,000 messages are looked through.
+
+        Raises:
+            VendorUnavailableError, VendorRefusedError: while they are read.
+        """
+        oldest = since - _CLOCK_SLACK
+        with _reading_a_list():
+            page = await self.client.messages.page_async(to=self.sender, page_size=_PAGE)
+        for _ in range(_INBOX_PAGES_MAX):
+            records = [record for record in page if (record.date_created or since) >= oldest]
+            for record in records:
+                if (message := _received(record)) is not None:
+                    yield message
+            if not records:
+                return
+            with _reading_a_list():
+                page = await page.next_page_async()
+            if page is None:
+                return
+        _log.warning("more messages were received than are looked through", pages=_INBOX_PAGES_MAX)
+
+    async def show_typing(self, inbound_sid: str) -> None:
+        """Show the person that an answer is being written. Best effort: never raises, never waits long.
+
+        Also marks the message as read (Twilio docs: whatsapp/api/typing-indicators-resource, public beta).
+        """
+        try:
+            with trio.move_on_after(self.typing_deadline_s):
+                await self.client.messaging.v2.typing_indicator.create_async(
+                    channel="whatsapp", message_id=inbound_sid
+                )
+        except Exception as error:  # noqa: BLE001 - a decoration of a beta API must not cost the answer
+            _log.debug("typing indicator not shown", problem=type(error).__name__)
+
+
+def verdict(status: object, code: object, detail: object) -> NotSent | Refused | Unknown:
+    """What an error answer to a POST of a message means.
+
+    Args:
+        status: HTTP status.
+        code: Twilio's error code; the SDK puts the status in its place when there is none.
+        detail: Twilio's sentence; phone numbers in it are masked.
+    """
+    http = _number(status, default=500)
+    number = _number(code, default=http)
+    text = _told(detail)
+    is_early = http == 429 or number in _LATER
+    # Nothing is lost while the operator mends the credentials.
+    is_locked_out = http == 401 or number == _BAD_CREDENTIALS
+    # A redirect comes from something that stands between Twilio and us.
+    if is_early or is_locked_out or http < 400:
+        return NotSent(code=number, detail=text)
+    if http >= 500 or http == 408 or number == _INTERNAL_ERROR:
+        return Unknown(detail=f"{number}: {text}")
+    return Refused(code=number, detail=text)
+
+
+def _content(message: Outgoing, *, as_template: bool) -> dict[str, str]:
+    if not as_template:
+        return {"body": message.text}
+    template = message.template
+    if template is None:
+        raise ValueError(f"message {message.id} has no template")
+    content = {"content_sid": template.sid}
+    if template.variables:
+        content["content_variables"] = json.dumps(dict(template.variables), ensure_ascii=False)
+    return content
+
+
+def _received(record: Any) -> InboundMessage | None:
+    """A message of Twilio's list, read as if its webhook had come."""
+    if record.direction != "inbound":
+        return None
+    fields = {
+        "MessageSid": record.sid,
+        "AccountSid": record.account_sid,
+        "From": record.from_,
+        "To": record.to,
+        "Body": record.body,
+        "NumMedia": record.num_media,
+    }
+    try:
+        return read_message({name: value or "" for name, value in fields.items()})
+    except BadFormError as error:
+        _log.warning("a received message cannot be read", field=error.field, problem=error.problem)
+        return None
+
+
+@contextmanager
+def _reading_a_list() -> Iterator[None]:
+    """Failures to read a list, as the port names them."""
+    try:
+        yield
+    except (TransportError, trio.TooSlowError) as error:
+        raise VendorUnavailableError(f"messages could not be listed: {error}") from error
+    except TwilioException as error:
+        raise _unlisted(error) from error
+    except json.JSONDecodeError as error:
+        raise VendorUnavailableError("the list of messages is unreadable") from error
+
+
+def _unlisted(error: TwilioException) -> VendorUnavailableError | VendorRefusedError:
+    """The SDK raises its base class with the response as second argument when a page is no 200."""
+    status: Any = getattr(error.args[1], "status_code", None) if len(error.args) > 1 else None
+    problem = f"messages could not be listed: HTTP {status}"
+    if isinstance(status, int) and 400 <= status < 500 and status != 408:
+        return VendorRefusedError(problem)
+    return VendorUnavailableError(problem)
+
+
+def _number(value: object, *, default: int) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        return default
+
+
+def _told(detail: object) -> str:
+    text = str(detail).removeprefix("Unable to create record: ")[:_DETAIL_MAX]
+    return _NUMBER_BUT_ITS_END.sub("…", text)
