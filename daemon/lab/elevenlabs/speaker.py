@@ -1,0 +1,314 @@
+"""The side of an agent session that answers: turns into replies, tool calls, audio and corrections."""
+
+import base64
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import trio
+from attrs import define, field, frozen
+
+from daemon.lab.elevenlabs import wire
+from daemon.lab.elevenlabs.brain import CallTool, EndCall, Pause, Say, Step, ToolResult
+from daemon.lab.elevenlabs.conversations import tool_entry_parts, tool_result_parts, transcript_entry
+from daemon.lab.elevenlabs.session import Ending, Point, Session, Turn, TurnCutError, TurnKind
+from daemon.lab.elevenlabs.speech import spoken_s, tone
+
+_TOOL_TIMEOUT_S: Final = 20
+_AUDIO_CHUNK_S: Final = 1.0
+_TOOL_OF_FAULTS: Final = "request_advisor"
+UNKNOWN_TOOL: Final = "tool_that_no_client_has"
+END_CALL: Final = "end_call"
+
+
+@define(eq=False)
+class _Utterance:
+    """A reply on its way out: the whole text, and how much of it has been sent."""
+
+    event_id: int
+    text: str
+    sent: str = ""
+
+
+@frozen(kw_only=True)
+class _Style:
+    """Which shapes an answer comes in, as the faults will have it."""
+
+    parts: bool
+    response: bool
+    flat: bool
+
+
+@define(eq=False)
+class Speaker:
+    """Answers one turn after another. A turn that was cut leaves an interruption behind it."""
+
+    session: Session
+    turns: trio.MemoryReceiveChannel[Turn]
+    _saying: _Utterance | None = field(default=None, init=False)
+    _last: _Utterance | None = field(default=None, init=False)
+    _has_said: bool = field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Answer until cancelled; the session's end cancels."""
+        async for turn in self.turns:
+            self.session.speaking = turn
+            self._saying, self._has_said = None, False
+            if turn.is_of_user:
+                await self._take_in(turn)
+            try:
+                await self._answer(turn)
+            except TurnCutError:
+                await self._leave_off()
+            self.session.speaking = None
+            self.session.expect_user()
+
+    async def _take_in(self, turn: Turn) -> None:
+        """Note what the user said; whatever of the last answer is still being played is cut off."""
+        session = self.session
+        if trio.current_time() < session.playing_until and self._last is not None:
+            await self._cut_playback(self._last)
+        if turn.kind is TurnKind.SPOKEN:
+            await session.emit_if_wanted(wire.user_transcript(turn.text, session.next_event_id()))
+        medium = "audio" if turn.kind is TurnKind.SPOKEN else "text"
+        session.conversation.transcript.append(
+            transcript_entry("user", turn.text, session.second, medium=medium)
+        )
+        session.context.said.append(("user", turn.text))
+        await session.meet_fault(Point.MESSAGE)
+        held, session.after_next = session.after_next, []
+        for frame in held:
+            await session.emit(frame)
+
+    async def _answer(self, turn: Turn) -> None:
+        session = self.session
+        if turn.is_of_user:
+            if session.world.faults.strikes("answer_never"):
+                return
+            if late := session.world.faults.strikes("answer_delayed"):
+                await turn.pause(float(late.details.get("seconds", 5)))
+            await turn.pause(session.timing.think_s)
+        style = self._style()
+        for step in self._steps(turn):
+            turn.check()
+            await self._do(turn, step, style)
+        await self._complete()
+
+    def _style(self) -> _Style:
+        session = self.session
+        faults = session.world.faults
+        listed = session.text_only or "agent_chat_response_part" in session.events
+        return _Style(
+            parts=listed and not faults.strikes("parts_never"),
+            response="agent_response" in session.events and not faults.strikes("response_never"),
+            flat=faults.strikes("answer_flat") is not None,
+        )
+
+    def _steps(self, turn: Turn) -> Iterable[Step]:
+        if not turn.is_of_user:
+            return [Say(turn.text)]
+        steps: Iterable[Step] = self.session.brain.reply(self.session.context, turn.text)
+        return itertools.chain(self._steps_of_faults(turn), self._blanked(steps), self._steps_after())
+
+    def _steps_of_faults(self, turn: Turn) -> Iterator[Step]:
+        faults = self.session.world.faults
+        if fault := faults.strikes("tool_between_replies"):
+            yield Say("Un momento, lo consulto.")
+            yield CallTool(str(fault.details.get("tool", _TOOL_OF_FAULTS)), {"reason": turn.text}, True)
+        if fault := faults.strikes("tool_expects_response"):
+            yield CallTool(str(fault.details.get("tool", _TOOL_OF_FAULTS)), {"reason": turn.text}, True)
+        if fault := faults.strikes("tool_fire_and_forget"):
+            yield CallTool(str(fault.details.get("tool", _TOOL_OF_FAULTS)), {"reason": turn.text}, False)
+        if faults.strikes("tool_unknown"):
+            yield CallTool(UNKNOWN_TOOL, {"reason": turn.text}, True)
+
+    def _blanked(self, steps: Iterable[Step]) -> Iterable[Step]:
+        return [Say("  ")] if self.session.world.faults.strikes("answer_blank") else steps
+
+    def _steps_after(self) -> Iterator[Step]:
+        if self.session.world.faults.strikes("goodbye_after_answer"):
+            yield EndCall("The user said goodbye")
+
+    async def _do(self, turn: Turn, step: Step, style: _Style) -> None:
+        match step:
+            case Say(text):
+                await self._say(turn, text, style)
+            case CallTool():
+                await self._call_tool(turn, step)
+            case Pause(seconds):
+                await turn.pause(seconds)
+            case EndCall(reason):
+                await self._end_call(reason)
+
+    async def _say(self, turn: Turn, text: str, style: _Style) -> None:
+        session = self.session
+        said = self._saying = _Utterance(session.next_event_id(), text)
+        if style.parts:
+            await self._send_parts(turn, said)
+        said.sent = text
+        if style.flat:
+            await session.emit(wire.flat_response(text))
+        elif style.response:
+            await session.emit(wire.response(text, said.event_id))
+        if not session.text_only and "audio" in session.events:
+            await self._send_audio(said)
+        session.conversation.transcript.append(transcript_entry("agent", text, session.second))
+        session.context.said.append(("agent", text))
+        self._last, self._saying, self._has_said = said, None, True
+        await session.meet_fault(Point.RESPONSE)
+
+    async def _send_parts(self, turn: Turn, said: _Utterance) -> None:
+        session = self.session
+        await session.emit(wire.part("start", "", said.event_id))
+        for piece in _pieces(said.text, session.timing.words_per_delta):
+            await session.emit(wire.part("delta", piece, said.event_id))
+            is_first = not said.sent
+            said.sent += piece
+            if is_first:
+                await session.meet_fault(Point.DELTA)
+            await turn.pause(session.timing.delta_pause_s)
+            turn.check()
+        await session.emit(wire.part("stop", "", said.event_id))
+
+    async def _send_audio(self, said: _Utterance) -> None:
+        """All audio at once, faster than it can be heard, as the live service sends it."""
+        session = self.session
+        length_s = spoken_s(said.text)
+        sound = tone(length_s, session.settings["tts"]["agent_output_audio_format"])
+        size = len(sound) * _AUDIO_CHUNK_S / length_s
+        session.playing_until = max(trio.current_time(), session.playing_until) + length_s
+        # An even number of bytes, so that no sample of two bytes is torn.
+        step = int(size) & ~1
+        for start in range(0, len(sound), step):
+            chunk = base64.b64encode(sound[start : start + step]).decode("ascii")
+            await session.emit(wire.audio(chunk, said.event_id))
+
+    async def _call_tool(self, turn: Turn, call: CallTool) -> None:
+        session = self.session
+        config = session.world.tool_configs(session.agent).get(call.name, {})
+        expects = call.expects_response
+        if expects is None:
+            expects = bool(config.get("expects_response", True))
+        call_id = session.world.ids.new("toolu_01")
+        event_id = session.next_event_id()
+        asked = tool_entry_parts(call.name, call_id, call.parameters, tool_type="client")
+        entry = transcript_entry("agent", None, session.second, tool_calls=[asked])
+        session.conversation.transcript.append(entry)
+        started_at = trio.current_time()
+        if expects:
+            session.tool_results[call_id] = None
+        frame = wire.tool_call(call.name, call_id, call.parameters, event_id, expects_response=expects)
+        await session.emit_if_wanted(frame)
+        if expects:
+            result = await self._await_result(turn, call.name, call_id, config)
+        else:
+            result = ToolResult(name=call.name, result="", is_error=False)
+        latency_s = trio.current_time() - started_at
+        entry["tool_results"].append(_result_parts(result, call_id, latency_s))
+        session.context.tool_results.append(result)
+        await turn.pause(session.timing.tool_latency_s)
+        await session.emit_if_wanted(
+            wire.tool_response(call.name, call_id, event_id, tool_type="client", is_error=result.is_error)
+        )
+        await turn.pause(session.timing.tool_latency_s)
+
+    async def _await_result(
+        self, turn: Turn, name: str, call_id: str, config: Mapping[str, Any]
+    ) -> ToolResult:
+        results = self.session.tool_results
+        limit_s = float(config.get("response_timeout_secs", _TOOL_TIMEOUT_S))
+        try:
+            await turn.until(lambda: results[call_id] is not None, limit_s)
+            frame = results[call_id]
+        finally:
+            del results[call_id]
+        if frame is None:
+            return ToolResult(name=name, result="Tool call timed out", is_error=True)
+        return ToolResult(name=name, result=frame["result"], is_error=frame["is_error"])
+
+    async def _end_call(self, reason: str) -> None:
+        session = self.session
+        call_id = session.world.ids.new("toolu_01")
+        call = tool_entry_parts(END_CALL, call_id, {"reason": reason}, tool_type="system")
+        result = tool_result_parts(END_CALL, call_id, "Tool succeeded", tool_type="system")
+        session.conversation.transcript.append(
+            transcript_entry("agent", None, session.second, tool_calls=[call], tool_results=[result])
+        )
+        session.conversation.termination_reason = "end_call tool was called"
+        await session.emit_if_wanted(
+            wire.tool_response(END_CALL, call_id, session.next_event_id(), tool_type="system", is_error=False)
+        )
+        await session.end_here(Ending(1000))
+
+    async def _complete(self) -> None:
+        session = self.session
+        faults = session.world.faults
+        said = self._last if self._has_said else None
+        if said is not None and (fault := faults.strikes("interruption_late_correction")):
+            await self._interrupt_late(said, float(fault.details.get("seconds", 0.2)))
+        if "agent_response_complete" not in session.events or faults.strikes("complete_never"):
+            return
+        frame = wire.complete(session.next_event_id() if said is None else said.event_id)
+        if fault := faults.strikes("complete_late"):
+            session.send_late(float(fault.details.get("seconds", 1)), frame)
+        elif faults.strikes("complete_after_next_message"):
+            session.after_next.append(frame)
+        else:
+            await session.emit(frame)
+
+    async def _interrupt_late(self, said: _Utterance, seconds: float) -> None:
+        half = said.text[: len(said.text) // 2].rstrip() + "…"
+        await self.session.emit_if_wanted(wire.interruption(said.event_id))
+        self.session.send_late(seconds, wire.correction(said.text, half, said.event_id))
+
+    async def _cut_playback(self, said: _Utterance) -> None:
+        """The caller spoke over the agent: what was not heard yet was never said."""
+        session = self.session
+        heard = 1 - (session.playing_until - trio.current_time()) / spoken_s(said.text)
+        session.playing_until = trio.current_time()
+        corrected = said.text[: max(0, int(len(said.text) * heard))].rstrip() + "…"
+        await session.emit_if_wanted(wire.interruption(said.event_id))
+        await session.emit_if_wanted(wire.correction(said.text, corrected, said.event_id))
+
+    async def _leave_off(self) -> None:
+        """What the client sees of a turn that was cut: interruption, then the correction of a half reply."""
+        session = self.session
+        said = self._saying
+        if trio.current_time() < session.playing_until:
+            return  # the turn that cuts in finds the audio playing and says so
+        event_id = said.event_id if said is not None else session.next_event_id()
+        if said is not None and said.sent and said.sent != said.text:
+            await session.emit(wire.part("stop", "", said.event_id))
+        await session.emit_if_wanted(wire.interruption(event_id))
+        if said is None or not said.sent:
+            return
+        entry = transcript_entry("agent", said.sent, session.second)
+        entry["interrupted"] = True
+        entry["original_message"] = said.text
+        session.conversation.transcript.append(entry)
+        session.context.said.append(("agent", said.sent))
+        await session.emit_if_wanted(wire.correction(said.text, f"{said.sent.rstrip()}…", said.event_id))
+
+
+def _result_parts(result: ToolResult, call_id: str, latency_s: float) -> dict[str, Any]:
+    return tool_result_parts(
+        result.name,
+        call_id,
+        result.result,
+        tool_type="client",
+        is_error=result.is_error,
+        latency_s=latency_s,
+    )
+
+
+def _pieces(text: str, words: int) -> Iterator[str]:
+    """The text in pieces of so many words; joined they are the text again."""
+    start = 0
+    for number, position in enumerate(
+        (index + 1 for index, letter in enumerate(text) if letter == " "), start=1
+    ):
+        if number % words == 0:
+            yield text[start:position]
+            start = position
+    if start < len(text):
+        yield text[start:]

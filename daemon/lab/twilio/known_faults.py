@@ -1,0 +1,48 @@
+"""Every fault of the simulated Twilio, with the sentence that explains it.
+
+A fault of the REST side strikes `message.create` unless its detail `on` names another operation (`message.list`,
+`message.fetch`, `message.update`, `message.delete`, `media.fetch`, `typing.create`, `account.fetch`) or `any`.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+REST_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "rest_429": "REST answers 429, code 20429, with Retry-After (detail retry_after_s, 1); nothing happens",
+        "rest_500_before": "REST answers 500, code 20500; nothing happened",
+        "rest_500_after": "REST does what was asked and answers 500, code 20500",
+        "rest_timeout_after": "REST does what was asked, holds the connection (detail seconds, 30), then drops it",
+        "rest_drop_before": "REST drops the connection; nothing happened",
+        "rest_slow": "REST does what was asked and answers late (detail seconds, 5)",
+        "rest_refused": "REST answers 400 with any code (details code, 21408, and status, 400); nothing happens",
+        "html_502": "REST answers 502 with an HTML page, as a proxy would; nothing happened",
+        "status_before_answer": "the first status callback is answered before the create is",
+        "list_lags": "a new message does not show in the list at first (detail seconds, 5)",
+        "typing_fails": "the typing indicator answers 500 (detail status)",
+    }
+)
+
+WEBHOOK_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "webhook_duplicate": "an inbound message's webhook is requested twice (detail seconds between them, 0)",
+        "webhook_reorder": "an inbound message's webhook comes after the person's next one (detail seconds, 2, at most)",
+        "webhook_late": "an inbound message's webhook is requested late (detail seconds, 30), overtaken by later ones",
+        "webhook_lost": "an inbound message's webhook is never requested; the list shows the message",
+        "webhook_forged": "somebody else posts a made-up message with a bad signature ahead of the true webhook",
+    }
+)
+
+STATUS_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "status_duplicate": "a status callback is requested twice (detail seconds between them, 0)",
+        "status_reorder": "a status callback comes after the message's next one (detail seconds, 2, at most)",
+        "status_late": "a status callback is requested late (detail seconds, 30)",
+        "status_lost": "a status callback is never requested",
+        "message_failed": "a message that REST accepted fails (detail code, 63016)",
+        "message_undelivered": "a message is sent, then undelivered (detail code, 63049)",
+    }
+)
+
+KNOWN_FAULTS: Final[Mapping[str, str]] = MappingProxyType({**REST_FAULTS, **WEBHOOK_FAULTS, **STATUS_FAULTS})

@@ -1,0 +1,801 @@
+"""The port `AgentSessions` over a real socket, with a server that does what servers do on bad days."""
+
+import gc
+import json
+import socket
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+from typing_extensions import override
+from wsproto.events import BytesMessage, CloseConnection, TextMessage
+
+from actors import ports
+from actors.agent_events import (
+    AgentFault,
+    AgentReplied,
+    PartKind,
+    ReplyPart,
+    SessionEnd,
+    SessionEndReason,
+    SessionOpened,
+    SessionPlan,
+    ToolFinished,
+)
+from daemon.elevenlabs import agent_socket
+from daemon.elevenlabs.problems import ApiRefusedError, ApiUnavailableError
+from tests.contract.scripted_agent import (
+    METADATA,
+    PLAN,
+    RESOURCE,
+    Ear,
+    Peer,
+    agent_sessions,
+    play,
+    scripted_agent,
+)
+
+LOST, FAILED = SessionEndReason.LOST, SessionEndReason.FAILED
+REFUSED, BY_AGENT = SessionEndReason.REFUSED, SessionEndReason.ENDED_BY_AGENT
+
+
+def response(text: str, event_id: int) -> dict[str, Any]:
+    return {"type": "agent_response", "agent_response_event": {"agent_response": text, "event_id": event_id}}
+
+
+def part(kind: str, text: str, event_id: int) -> dict[str, Any]:
+    return {
+        "type": "agent_chat_response_part",
+        "text_response_part": {"type": kind, "text": text, "event_id": event_id},
+    }
+
+
+def ping(event_id: object) -> dict[str, Any]:
+    return {"type": "ping", "ping_event": {"event_id": event_id, "ping_ms": None}}
+
+
+def error(code: int, error_type: str, reason: str) -> dict[str, Any]:
+    return {"type": "error", "error_event": {"code": code, "error_type": error_type, "reason": reason}}
+
+
+async def stay_open(peer: Peer) -> None:
+    await peer.open()
+    await peer.until_closed()
+
+
+# --- Start ----------------------------------------------------------------------------------------------
+
+
+async def test_the_session_starts_text_only_and_tells_the_agent_what_it_should_know() -> None:
+    heard: list[Any] = []
+
+    async def script(peer: Peer) -> None:
+        heard.append((await peer.accept()).target)
+        heard.append(await peer.frame())
+        await peer.tell(METADATA)
+        heard.append(await peer.frame())
+        await peer.close(1000)
+
+    plan = SessionPlan(
+        agent_id="agent_1",
+        user_id="person-7",
+        dynamic_variables={"name": "Ñandú", "n": 2},
+        context="Habló ayer.",
+    )
+    end, ear = await play(script, plan=plan)
+
+    target, initiation, update = heard
+    assert target == RESOURCE
+    assert initiation.pop("source_info")["source"] == "relevo"
+    assert initiation == {
+        "type": "conversation_initiation_client_data",
+        "conversation_config_override": {"agent": {"first_message": ""}, "conversation": {"text_only": True}},
+        "dynamic_variables": {"name": "Ñandú", "n": 2},
+        "user_id": "person-7",
+    }
+    assert update == {"type": "contextual_update", "text": "Habló ayer.", "context_id": "history"}
+    assert [type(event) for event in ear.events] == [SessionOpened]
+    assert end.reason is BY_AGENT
+
+
+async def test_without_context_nothing_follows_the_initiation() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        event = await peer.event()
+        assert isinstance(event, CloseConnection)
+
+    async with scripted_agent(script) as agent, trio.open_nursery() as nursery:
+        ear = Ear()
+        nursery.start_soon(agent.sessions.run, PLAN, ear.deliver)
+        session = await ear.session()
+        assert session.conversation_id == "conv_1"
+        nursery.cancel_scope.cancel()
+
+
+async def test_pings_before_the_metadata_are_answered() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.frame()
+        await peer.tell(ping(1))
+        assert await peer.frame() == {"type": "pong", "event_id": 1}
+        await peer.tell(METADATA)
+        await peer.close(1000)
+
+    end, ear = await play(script)
+
+    assert len(ear.events) == 1
+    assert end.reason is BY_AGENT
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (401, REFUSED),
+        (403, REFUSED),
+        (404, REFUSED),
+        (429, FAILED),
+        (500, FAILED),
+        (502, FAILED),
+        (503, FAILED),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b'{"detail":{"code":"some_code","message":"Un motivo."}}'])
+async def test_a_refused_upgrade_ends_with_its_status(
+    status: int, reason: SessionEndReason, body: bytes
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.refuse(status, body)
+
+    end, ear = await play(script)
+
+    assert (end.reason, end.code) == (reason, status)
+    assert ("some_code: Un motivo." in end.detail) == bool(body)
+    assert ear.events == []
+
+
+async def test_a_wait_that_the_refusal_asks_for_is_told() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.refuse(429, retry_after="12")
+
+    end, _ = await play(script)
+
+    assert end.detail == "HTTP 429 (retry after 12 s)"
+
+
+async def test_quota_is_a_refusal_whatever_its_status() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.refuse(429, b'{"detail":{"status":"quota_exceeded","message":"No credits."}}')
+
+    end, _ = await play(script)
+
+    assert end.reason is REFUSED
+
+
+async def test_a_server_that_accepts_and_stays_silent_is_given_up() -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.stream.receive_some():
+            pass
+
+    end, ear = await play(script, start_timeout_s=0.2)
+
+    assert (end.reason, end.code) == (LOST, None)
+    assert end.detail == "no start within 0.2 s: connecting"
+    assert ear.events == []
+
+
+async def test_metadata_that_never_comes_is_given_up_with_a_close() -> None:
+    codes: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.frame()
+        codes.append(await peer.until_closed())
+
+    end, ear = await play(script, start_timeout_s=0.2)
+
+    assert (end.reason, end.detail) == (LOST, "no start within 0.2 s: waiting for the agent's first message")
+    assert (codes, ear.events) == ([1000], [])
+
+
+async def test_a_signed_url_that_never_comes_is_given_up() -> None:
+    async def sign(_: str) -> str:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    end = await agent_sessions(sign, start_timeout_s=0.05).run(PLAN, Ear().deliver)
+
+    assert (end.reason, end.detail) == (LOST, "no start within 0.05 s: getting a signed URL")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"SSH-2.0-OpenSSH_9.6\r\n", b"HTTP/1.1 101 Switching Protocols\r\n\r\n"]
+)
+async def test_a_server_that_breaks_the_upgrade_off_is_noticed_at_once(answer: bytes) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.stream.receive_some()
+        if answer:
+            await peer.stream.send_all(answer)
+
+    end, ear = await play(script, start_timeout_s=60)
+
+    assert (end.reason, end.code) == (LOST, None)
+    assert end.detail.startswith("the upgrade was broken off")
+    assert ear.events == []
+
+
+async def test_tls_that_fails_is_a_lost_connection() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.stream.receive_some()
+        await peer.stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    end, _ = await play(script, scheme="wss")
+
+    assert end.reason is LOST
+    assert end.detail.startswith("connecting: SSL")
+
+
+async def test_a_port_where_nobody_listens_is_a_lost_connection() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+
+        async def sign(_: str) -> str:
+            return f"ws://127.0.0.1:{port}/"
+
+        with trio.fail_after(10):
+            end = await agent_sessions(sign).run(PLAN, Ear().deliver)
+
+    assert (end.reason, end.code) == (LOST, None)
+    assert end.detail.startswith("connecting: ")
+
+
+class NoSuchName(trio.abc.HostnameResolver):
+    @override
+    async def getaddrinfo(self, *args: object, **kwargs: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    @override
+    async def getnameinfo(self, *args: object, **kwargs: object) -> Any:
+        raise NotImplementedError
+
+
+async def test_a_name_that_does_not_resolve_is_a_lost_connection() -> None:
+    async def sign(_: str) -> str:
+        return "wss://api.example.invalid/v1"
+
+    trio.socket.set_custom_hostname_resolver(NoSuchName())
+    try:
+        end = await agent_sessions(sign).run(PLAN, Ear().deliver)
+    finally:
+        trio.socket.set_custom_hostname_resolver(None)
+
+    assert (end.reason, end.code) == (LOST, None)
+    assert "Name or service not known" in end.detail
+
+
+@pytest.mark.parametrize(
+    ("problem", "reason", "code"),
+    [
+        (ApiUnavailableError("no answer within 15 s", status=None), LOST, None),
+        (ApiUnavailableError("HTTP 503", status=503), FAILED, 503),
+        (ApiRefusedError("HTTP 401 invalid_api_key", status=401), REFUSED, 401),
+    ],
+)
+async def test_without_a_signed_url_there_is_no_session(
+    problem: Exception, reason: SessionEndReason, code: int | None
+) -> None:
+    async def sign(_: str) -> str:
+        await trio.lowlevel.checkpoint()
+        raise problem
+
+    end = await agent_sessions(sign).run(PLAN, Ear().deliver)
+
+    assert (end.reason, end.code, end.detail) == (reason, code, f"no signed URL: {problem}")
+
+
+@pytest.mark.parametrize("url", ["", "https://example.org/", "ws://", "ws://a:b/", "ws://[/", "wss://ñ/"])
+async def test_a_signed_url_that_is_none_is_a_lost_session(url: str) -> None:
+    async def sign(_: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return url
+
+    end = await agent_sessions(sign).run(PLAN, Ear().deliver)
+
+    assert end.reason is LOST
+    assert end.detail.startswith("getting a signed URL: ValueError: ")
+
+
+async def test_no_more_sessions_connect_at_a_time_than_allowed() -> None:
+    may_accept = trio.Event()
+    connects = trio.CapacityLimiter(2)
+
+    async def script(peer: Peer) -> None:
+        await may_accept.wait()
+        await stay_open(peer)
+
+    async with scripted_agent(script, connects=connects) as agent, trio.open_nursery() as nursery:
+        ears = [Ear() for _ in range(5)]
+        for ear in ears:
+            nursery.start_soon(agent.sessions.run, PLAN, ear.deliver)
+        await wait_all_tasks_blocked(0.05)
+        statistics = connects.statistics()
+        assert (statistics.borrowed_tokens, statistics.tasks_waiting) == (2, 3)
+
+        may_accept.set()
+        for ear in ears:
+            await ear.session()
+        assert connects.borrowed_tokens == 0
+        nursery.cancel_scope.cancel()
+
+
+# --- Frames ---------------------------------------------------------------------------------------------
+
+
+async def test_what_is_said_and_answered_reaches_the_agent() -> None:
+    heard: list[Any] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        heard.extend([await peer.frame(), await peer.frame()])
+        await peer.close(1000)
+
+    ear = Ear()
+    async with scripted_agent(script) as agent, trio.open_nursery() as nursery:
+        nursery.start_soon(agent.sessions.run, PLAN, ear.deliver)
+        session = await ear.session()
+        await session.say("¿Cuánto cuesta? 🙂")
+        await session.answer_tool("toolu_1", '{"status":"queued"}', is_error=False)
+
+    assert heard == [
+        {"type": "user_message", "text": "¿Cuánto cuesta? 🙂"},
+        {
+            "type": "client_tool_result",
+            "tool_call_id": "toolu_1",
+            "result": '{"status":"queued"}',
+            "is_error": False,
+        },
+    ]
+
+
+async def test_pings_are_answered_while_nothing_else_happens() -> None:
+    pongs: list[Any] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        for event_id in (1, "2", 30):
+            await peer.tell(ping(event_id))
+            pongs.append(await peer.frame())
+        await peer.close(1000)
+
+    end, ear = await play(script)
+
+    assert pongs == [{"type": "pong", "event_id": number} for number in (1, 2, 30)]
+    assert (end.reason, ear.said) == (BY_AGENT, [])
+
+
+async def test_events_come_in_order_however_they_are_packed() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(
+            part("start", "", 5),
+            part("delta", "El plan", 5),
+            ping(6),
+            part("stop", "", 5),
+            response("El plan", 5),
+        )
+        assert await peer.frame() == {"type": "pong", "event_id": 6}
+        await peer.close(1000)
+
+    _, ear = await play(script)
+
+    assert ear.said == [
+        ReplyPart(kind=PartKind.START, text="", event_id=5),
+        ReplyPart(kind=PartKind.DELTA, text="El plan", event_id=5),
+        ReplyPart(kind=PartKind.STOP, text="", event_id=5),
+        AgentReplied(text="El plan", event_id=5),
+    ]
+
+
+async def test_blank_binary_and_broken_frames_are_ignored() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell("", " ", "{", "[]", "null", '{"type":7}', '{"type":"novelty","novelty":{}}')
+        await peer.send(BytesMessage(data=json.dumps(response("binario", 1)).encode()))
+        await peer.send(TextMessage(data='{"type":"agent_response",', message_finished=False))
+        await peer.send(TextMessage(data='"message":"en partes"}'))
+        await peer.close(1000)
+
+    end, ear = await play(script)
+
+    assert ear.said == [AgentReplied(text="en partes", event_id=None)]
+    assert end.reason is BY_AGENT
+
+
+async def test_a_frame_over_a_mebibyte_ends_the_session_and_nothing_else() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(response("a" * 2**20, 1))
+        assert await peer.until_closed() == 1009
+
+    end, ear = await play(script)
+
+    assert (end.reason, end.code, ear.said) == (LOST, 1009, [])
+
+
+async def test_every_frame_is_shown_to_whoever_wants_to_see() -> None:
+    seen: list[tuple[str, Any]] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(ping(3))
+        await peer.frame()
+        await peer.close(1000)
+
+    await play(script, on_frame=lambda direction, frame: seen.append((direction, json.loads(frame)["type"])))
+
+    assert seen == [
+        (">", "conversation_initiation_client_data"),
+        ("<", "conversation_initiation_metadata"),
+        ("<", "ping"),
+        (">", "pong"),
+    ]
+
+
+# --- Ends -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (1000, BY_AGENT),
+        (1001, LOST),
+        (1002, FAILED),
+        (1008, REFUSED),
+        (1011, FAILED),
+        (3000, REFUSED),
+        (4300, FAILED),
+        (4999, FAILED),
+    ],
+)
+async def test_a_close_ends_the_session_by_its_code(code: int, reason: SessionEndReason) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.close(code, "why it closed")
+
+    end, _ = await play(script)
+
+    assert end == SessionEnd(reason=reason, code=code, detail=f"close {code}: why it closed")
+
+
+async def test_a_close_without_a_code_is_a_lost_connection() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.stream.send_all(b"\x88\x00")
+        await peer.until_closed()
+
+    end, _ = await play(script)
+
+    assert (end.reason, end.code) == (LOST, 1005)
+
+
+async def test_metadata_then_1008_at_once_opens_and_refuses() -> None:
+    sentence = "Override for field 'text_only' is not allowed by config."
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.frame()
+        await peer.tell(METADATA, error(1008, "override_error", sentence))
+        await peer.close(1008, sentence)
+
+    end, ear = await play(script)
+
+    assert ear.said == [AgentFault(code=1008, error_type="override_error", detail=sentence)]
+    assert end == SessionEnd(reason=REFUSED, code=1008, detail=f"close 1008 override_error: {sentence}")
+
+
+async def test_an_error_in_place_of_the_metadata_is_told() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.tell(error(1008, "missing_dynamic_variable", "Missing variable 'name'"))
+        await peer.close(1008)
+
+    end, ear = await play(script)
+
+    assert (end.reason, end.code) == (REFUSED, 1008)
+    assert end.detail == "close 1008 missing_dynamic_variable: Missing variable 'name'"
+    assert ear.events == []
+
+
+async def test_a_goodbye_before_the_session_began_is_a_failure() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.close(1000)
+
+    end, _ = await play(script)
+
+    assert (end.reason, end.code) == (FAILED, 1000)
+
+
+async def test_a_drop_in_mid_answer_keeps_what_came_before() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(part("start", "", 1), part("delta", "El pl", 1))
+
+    end, ear = await play(script)
+
+    assert (end.reason, end.code, len(ear.said)) == (LOST, 1006, 2)
+
+
+async def test_a_drop_after_an_error_is_what_the_error_says() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(error(1008, "value_error", "Invalid message received"))
+
+    end, _ = await play(script)
+
+    assert (end.reason, end.code) == (REFUSED, 1008)
+    assert end.detail == "close 1006 value_error (1008): Invalid message received"
+
+
+async def test_what_came_before_a_close_is_delivered_although_a_pong_has_no_taker() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(*(ping(number) for number in range(50)), response("adiós", 99))
+        await peer.send(CloseConnection(code=1000))
+        await peer.until_closed()
+
+    end, ear = await play(script)
+
+    assert ear.said == [AgentReplied(text="adiós", event_id=99)]
+    assert end.reason is BY_AGENT
+
+
+async def test_a_protocol_error_of_the_server_ends_the_session() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.stream.send_all(b"\xff\xff\xff\xff")
+        await peer.stream.receive_some()
+
+    end, _ = await play(script)
+
+    assert end.may_retry
+
+
+async def test_secrets_of_a_reason_stay_out_of_the_detail() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.close(1008, "no wss://api/x?conversation_signature=cvtkn_abc, cvtkn_abc of +573138539155")
+
+    end, _ = await play(script)
+
+    assert "cvtkn" not in end.detail
+    assert "313853" not in end.detail
+    assert end.detail.startswith("close 1008: no [secret]")
+
+
+async def test_the_agents_hanging_up_ends_the_session_with_all_it_says() -> None:
+    hung_up = {
+        "type": "agent_tool_response",
+        "agent_tool_response": {
+            "tool_name": "end_call", "tool_call_id": "t1", "tool_type": "system",
+            "is_error": False, "is_called": True, "event_id": 4,
+        },
+    }  # fmt: skip
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(hung_up, response("¡Hasta luego!", 5))
+        await peer.close(1000)
+
+    end, ear = await play(script)
+
+    assert ear.said == [
+        ToolFinished(name="end_call", call_id="t1", is_error=False, event_id=4),
+        AgentReplied(text="¡Hasta luego!", event_id=5),
+    ]
+    assert end.reason is BY_AGENT
+
+
+async def test_the_agents_hanging_up_ends_the_session_even_without_a_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(agent_socket, "_GOODBYE_S", 0.05)
+    codes: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell({"type": "agent_tool_response", "tool_name": "end_call", "tool_call_id": "t1"})
+        codes.append(await peer.until_closed())
+
+    end, _ = await play(script)
+
+    assert (end.reason, codes) == (BY_AGENT, [1000])
+
+
+async def test_a_slow_consumer_loses_its_session_politely() -> None:
+    codes: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.tell(response("uno", 1), response("dos", 2))
+        codes.append(await peer.until_closed())
+
+    send, receive = trio.open_memory_channel[Any](2)
+    async with scripted_agent(script) as agent:
+        end = await agent.sessions.run(PLAN, send.send_nowait)
+        await agent.finished.wait()
+
+    assert (end.reason, end.code, codes) == (LOST, None, [1000])
+    assert receive.statistics().current_buffer_used == 2
+
+
+# --- Our own close --------------------------------------------------------------------------------------
+
+
+async def cancelled_session(script: Callable[[Peer], Awaitable[None]]) -> bool:
+    """Open a session, cancel it and wait until it is gone; whether that went as cancellations go."""
+    ear = Ear()
+    ended: list[SessionEnd] = []
+    async with scripted_agent(script) as agent, trio.open_nursery() as siblings:
+        alive = trio.Event()
+        siblings.start_soon(alive.wait)
+        with trio.fail_after(agent_socket._CLOSE_S + 1), trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+
+                async def run() -> None:
+                    ended.append(await agent.sessions.run(PLAN, ear.deliver))
+
+                nursery.start_soon(run)
+                await ear.session()
+                scope.cancel()
+        alive.set()
+        await agent.finished.wait()
+        return scope.cancelled_caught and not ended
+
+
+async def test_cancellation_closes_with_1000() -> None:
+    codes: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        codes.append(await peer.until_closed())
+
+    assert await cancelled_session(script)
+    assert codes == [1000]
+
+
+async def test_cancellation_while_connecting_leaves_nothing_behind() -> None:
+    connected = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.stream.receive_some()
+        connected.set()
+        assert not await peer.stream.receive_some()
+
+    async with scripted_agent(script) as agent:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(agent.sessions.run, PLAN, Ear().deliver)
+            await connected.wait()
+            nursery.cancel_scope.cancel()
+        await agent.finished.wait()
+
+
+async def test_a_peer_that_ignores_our_close_is_left_after_a_second() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        while await peer.stream.receive_some():
+            pass
+
+    assert await cancelled_session(script)
+
+
+async def ping_meets_close(peer: Peer) -> None:
+    """The server's Ping arrives after our close frame has gone out (trio-websocket issue 184)."""
+    await peer.open()
+    assert b"\x88" in await peer.stream.receive_some()
+    await peer.ping()
+    while await peer.stream.receive_some():
+        pass
+
+
+async def test_a_ping_that_meets_our_close_does_not_look_like_a_cancellation_of_others() -> None:
+    assert await cancelled_session(ping_meets_close)
+
+
+async def test_a_ping_that_meets_our_close_leaves_the_sessions_end_a_value() -> None:
+    def refuse(_: object) -> None:
+        raise trio.WouldBlock
+
+    async with scripted_agent(ping_meets_close) as agent:
+        end = await agent.sessions.run(PLAN, refuse)
+        await agent.finished.wait()
+        await trio.lowlevel.checkpoint()
+
+    assert end.reason is LOST
+
+
+async def test_a_frame_that_is_not_taken_in_time_loses_the_session() -> None:
+    released = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await released.wait()
+
+    ear, ends = Ear(), []
+    async with scripted_agent(script, send_timeout_s=0.2) as agent, trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            ends.append(await agent.sessions.run(PLAN, ear.deliver))
+
+        nursery.start_soon(run)
+        session = await ear.session()
+        with pytest.raises(ports.SessionLostError):
+            await session.say("x" * 2**24)
+        with pytest.raises(ports.SessionLostError):
+            await session.say("hola")
+        released.set()
+
+    assert ends == [SessionEnd(reason=LOST, code=None, detail="a frame was not taken within 0.2 s")]
+
+
+async def test_a_frame_that_is_cancelled_loses_the_session() -> None:
+    released = trio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await released.wait()
+
+    ear, ends = Ear(), []
+    async with scripted_agent(script) as agent, trio.open_nursery() as nursery:
+
+        async def run() -> None:
+            ends.append(await agent.sessions.run(PLAN, ear.deliver))
+
+        nursery.start_soon(run)
+        session = await ear.session()
+        with trio.move_on_after(0.1):
+            await session.say("x" * 2**24)
+        with pytest.raises(ports.SessionLostError):
+            await session.say("hola")
+        released.set()
+
+    assert (ends[0].reason, ends[0].detail) == (LOST, "a frame was cancelled while it was being sent")
+
+
+async def test_a_session_that_has_ended_takes_nothing_more() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.close(1000)
+
+    _, ear = await play(script)
+
+    assert isinstance(ear.events[0], SessionOpened)
+    with pytest.raises(ports.SessionLostError):
+        await ear.events[0].session.say("hola")
+    with pytest.raises(ports.SessionLostError):
+        await ear.events[0].session.answer_tool("t1", "", is_error=True)
+
+
+async def test_an_open_session_keeps_neither_plan_nor_context() -> None:
+    ear = Ear()
+    async with scripted_agent(stay_open) as agent, trio.open_nursery() as nursery:
+        plan = SessionPlan(agent_id="agent_1", user_id="p", context="larga historia")
+        kept = weakref.ref(plan)
+        nursery.start_soon(agent.sessions.run, plan, ear.deliver)
+        del plan
+        await ear.session()
+        gc.collect()
+        assert kept() is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_adapter_has_the_shape_of_its_port() -> None:
+    async def sign(_: str) -> str:
+        raise NotImplementedError
+
+    sessions: ports.AgentSessions = agent_sessions(sign)
+    assert callable(sessions.run)
