@@ -1,0 +1,44 @@
+"""`relevo run`: the daemon."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import structlog
+import trio
+
+from daemon.bootstrap import VERSION, Daemon, open_daemon
+from daemon.cli.options import config_option, settings_for
+from daemon.lifecycle import Lifecycle, obey_signals
+from daemon.sdnotify import Notifier
+from daemon.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@click.command()
+@config_option
+def run(config_path: Path | None) -> None:
+    """Run the daemon until SIGTERM."""
+    trio.run(_run, settings_for(config_path), restrict_keyboard_interrupt_to_checkpoints=True)
+
+
+async def _run(settings: Settings) -> None:
+    lifecycle = Lifecycle()
+    notifier = Notifier.from_environ(os.environ)
+    _log.info("starting", version=VERSION)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(obey_signals, lifecycle, nursery.cancel_scope, name="signals")
+        async with open_daemon(settings, lifecycle) as daemon:
+            nursery.start_soon(notifier.feed_watchdog, _health(daemon), name="watchdog")
+            notifier.ready(f"serving on {daemon.public[0]}:{daemon.public[1]}")
+            _log.info("serving", public=daemon.public, admin=daemon.admin, version=VERSION)
+            await lifecycle.until_drain()
+            notifier.stopping(settings.http.drain_s)
+        nursery.cancel_scope.cancel(reason="stopped")
+    _log.info("stopped")
+
+
+def _health(daemon: Daemon) -> Callable[[], bool]:
+    return lambda: daemon.loop_monitor.healthy

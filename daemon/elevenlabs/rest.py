@@ -1,0 +1,201 @@
+"""The ElevenLabs REST API on trio: signed URLs, batches and conversations."""
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+import trio
+from attrs import define, field
+
+from actors.calls import Batch, BatchSummary, CallDetails, SeenCall
+from daemon.elevenlabs import mapping
+from daemon.elevenlabs.problems import (
+    ApiUnavailableError,
+    Problem,
+    UnexpectedAnswerError,
+    read_problem,
+    sentence,
+)
+
+_PAGE_SIZE = 100
+"""The most that ElevenLabs gives."""
+
+_PAGES_MAX = 1000
+"""A list that is longer has lost its way; the next look starts at its newest end again."""
+
+_ERROR_MAX_BYTES = 64 * 1024
+
+T = TypeVar("T")
+
+
+def _api_root(base_url: str) -> str:
+    return base_url.rstrip("/").removesuffix("/v1").rstrip("/") + "/v1"
+
+
+@define(eq=False, kw_only=True)
+class RestApi:
+    """Requests with their deadline and their ways to fail.
+
+    Attributes:
+        client: shared; made and closed by whoever passes it in.
+        base_url: with or without `/v1`.
+        timeout_s: for a whole request.
+        answer_max_bytes: a longer answer is refused; whole transcripts have to fit.
+    """
+
+    client: httpx.AsyncClient
+    base_url: str = field(converter=_api_root)
+    api_key: str = field(repr=False)
+    timeout_s: float
+    answer_max_bytes: int
+
+    async def signed_url(self, agent_id: str) -> str:
+        """A URL that starts one session with the agent, within 15 minutes. It is a secret."""
+        path = "/convai/conversation/get-signed-url"
+        answer = await self.get(path, {"agent_id": agent_id})
+        url = answer.get("signed_url") if isinstance(answer, dict) else None
+        if not isinstance(url, str):
+            raise UnexpectedAnswerError("signed_url")
+        return url
+
+    async def find(self, path: str) -> Any:
+        """As `get`; None where there is no such thing."""
+        answer = await self._ask(path, {})
+        if isinstance(answer, Problem):
+            if answer.status == 404 and not answer.is_unknown_path:
+                return None
+            raise answer.error()
+        return answer
+
+    async def get(self, path: str, params: Mapping[str, str | int]) -> Any:
+        """The JSON that stands there.
+
+        Raises:
+            ApiUnavailableError: no answer in time, or the answer is to come back later.
+            ApiRefusedError: any other refusal.
+        """
+        answer = await self._ask(path, params)
+        if isinstance(answer, Problem):
+            raise answer.error()
+        return answer
+
+    async def _ask(self, path: str, params: Mapping[str, str | int]) -> Any:
+        try:
+            with trio.fail_after(self.timeout_s):
+                return await self._exchange(path, params)
+        except trio.TooSlowError:
+            raise ApiUnavailableError(f"no answer within {self.timeout_s:g} s", status=None) from None
+        except httpx.HTTPError as error:
+            reason = sentence(f"no answer: {type(error).__name__}: {error}")
+            raise ApiUnavailableError(reason, status=None) from error
+
+    async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Any:
+        async with self.client.stream(
+            "GET",
+            self.base_url + path,
+            params=dict(params),
+            headers={"xi-api-key": self.api_key},
+            timeout=self.timeout_s,
+        ) as response:
+            if not response.is_success:
+                body = await _read(response, _ERROR_MAX_BYTES)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return read_problem(response.status_code, headers, body or b"")
+            body = await _read(response, self.answer_max_bytes)
+        if body is None:
+            raise UnexpectedAnswerError(f"answer within {self.answer_max_bytes} bytes")
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise UnexpectedAnswerError("JSON") from None
+
+
+async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
+    """The body; None when it is longer."""
+    chunks, size = [], 0
+    async for chunk in response.aiter_bytes():
+        size += len(chunk)
+        if size > max_bytes:
+            return None
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+@define(eq=False)
+class CallSource:
+    """Finished calls and their batches at ElevenLabs; see the port."""
+
+    _api: RestApi
+
+    def batches(self) -> AsyncIterator[BatchSummary]:
+        return _Pages(self._batch_page)
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        answer = await self._api.find(f"/convai/batch-calling/{quote(batch_id, safe='')}")
+        return None if answer is None else mapping.batch(answer)
+
+    def finished_calls(self, *, started_after: datetime) -> AsyncIterator[SeenCall]:
+        start_unix = int(started_after.timestamp())
+
+        async def page(cursor: str | None) -> tuple[Sequence[SeenCall], str | None]:
+            return await self._call_page(start_unix, cursor)
+
+        return _Pages(page)
+
+    async def call(self, call_id: str) -> CallDetails | None:
+        answer = await self._api.find(f"/convai/conversations/{quote(call_id, safe='')}")
+        return None if answer is None else mapping.call_details(answer)
+
+    async def _batch_page(self, last_doc: str | None) -> tuple[Sequence[BatchSummary], str | None]:
+        params: dict[str, str | int] = {"limit": _PAGE_SIZE}
+        if last_doc is not None:
+            params["last_doc"] = last_doc
+        page = mapping.batch_page(await self._api.get("/convai/batch-calling/workspace", params))
+        return page.batches, page.next_doc
+
+    async def _call_page(self, start_unix: int, cursor: str | None) -> tuple[Sequence[SeenCall], str | None]:
+        params: dict[str, str | int] = {
+            "call_start_after_unix": start_unix,
+            "page_size": _PAGE_SIZE,
+            "summary_mode": "exclude",
+            # Our own chats would fill most pages.
+            "text_only": "false",
+        }
+        if cursor is not None:
+            params["cursor"] = cursor
+        page = mapping.call_page(await self._api.get("/convai/conversations", params))
+        return page.calls, page.next_cursor
+
+
+@define(eq=False)
+class _Pages(Generic[T]):
+    """All items of all pages, each page fetched when it is reached. May be left at any point, which an async
+    generator may not.
+    """
+
+    _fetch: Callable[[str | None], Awaitable[tuple[Sequence[T], str | None]]]
+    _items: deque[T] = field(factory=deque, init=False)
+    _cursor: str | None = field(default=None, init=False)
+    _pages: int = field(default=0, init=False)
+
+    def __aiter__(self) -> "_Pages[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        while not self._items:
+            if self._pages and self._cursor is None:
+                raise StopAsyncIteration
+            await self._turn()
+        return self._items.popleft()
+
+    async def _turn(self) -> None:
+        items, cursor = await self._fetch(self._cursor)
+        self._pages += 1
+        if cursor is not None and (cursor == self._cursor or self._pages >= _PAGES_MAX):
+            raise UnexpectedAnswerError("end of the list")
+        self._items.extend(items)
+        self._cursor = cursor

@@ -1,0 +1,86 @@
+"""Settings that are right one by one and wrong together."""
+
+from collections.abc import Callable, Collection, Iterator
+
+from daemon.settings.model import Settings
+from daemon.settings.problems import Flaw, show
+
+
+def find_conflicts(settings: Settings, sound: Collection[str]) -> Iterator[Flaw]:
+    """Conflicts within and between tables; those whose tables are not all in `sound` are left out."""
+    for tables, check in _CHECKS:
+        if all(table in sound for table in tables):
+            yield from check(settings)
+
+
+def _two_listeners(settings: Settings) -> Iterator[Flaw]:
+    http, admin = settings.http, settings.admin
+    if http.port != 0 and (http.host, http.port) == (admin.host, admin.port):
+        yield Flaw(
+            key="admin.port",
+            sentence=f"is {admin.port}, and so is http.port on the same address",
+            mend="give the two listeners different ports",
+        )
+
+
+def _coalescing(settings: Settings) -> Iterator[Flaw]:
+    pacing = settings.conversation
+    yield from _in_order(
+        "conversation.coalesce_max_s", pacing.coalesce_max_s, "conversation.coalesce_s", pacing.coalesce_s
+    )
+
+
+def _conversation_retries(settings: Settings) -> Iterator[Flaw]:
+    pacing = settings.conversation
+    yield from _in_order(
+        "conversation.retry_max_s", pacing.retry_max_s, "conversation.retry_first_s", pacing.retry_first_s
+    )
+    yield from _in_order(
+        "conversation.unanswered_retry_max_s",
+        pacing.unanswered_retry_max_s,
+        "conversation.unanswered_retry_first_s",
+        pacing.unanswered_retry_first_s,
+    )
+
+
+def _outbox_retries(settings: Settings) -> Iterator[Flaw]:
+    pacing = settings.outbox
+    yield from _in_order(
+        "outbox.retry_max_s", pacing.retry_max_s, "outbox.retry_first_s", pacing.retry_first_s
+    )
+    yield from _in_order(
+        "outbox.certain_after_s",
+        pacing.certain_after_s,
+        "outbox.settle_unknown_after_s",
+        pacing.settle_unknown_after_s,
+    )
+
+
+def _advisor_names(settings: Settings) -> Iterator[Flaw]:
+    names: dict[str, int] = {}
+    for index, advisor in enumerate(settings.transfer.advisors):
+        first = names.setdefault(advisor.name.casefold(), index)
+        if first != index:
+            yield Flaw(
+                key=f"transfer.advisors[{index}].name",
+                sentence=f"{show(advisor.name)} is the name of transfer.advisors[{first}] already",
+                mend="give each advisor a name of their own: a caller asks for them by it",
+            )
+
+
+def _in_order(upper_key: str, upper: float, lower_key: str, lower: float) -> Iterator[Flaw]:
+    if upper < lower:
+        yield Flaw(
+            key=upper_key,
+            sentence=f"is {upper:g}, which is less than {lower_key} ({lower:g})",
+            mend=f"raise {upper_key} or lower {lower_key}",
+        )
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Flaw]]], ...] = (
+    (("http", "admin"), _two_listeners),
+    (("conversation",), _coalescing),
+    (("conversation",), _conversation_retries),
+    (("outbox",), _outbox_retries),
+    (("transfer",), _advisor_names),
+)

@@ -1,0 +1,94 @@
+"""The running daemon, as the status route and `relevo status` show it."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import trio
+from attrs import asdict, field, frozen
+
+from actors.alerts import Alerts
+from actors.conversation.actor import ConversationMessage
+from actors.conversation.socket_budget import SocketBudget
+from actors.overview import Overview, Queues
+from actors.ports import StoreUnavailableError, WallClock
+from actors.runtime.registry import Registry
+from actors.runtime.supervisor import Supervisor
+from actors.watch.call_monitor import CallMonitor
+from daemon.lifecycle import Lifecycle
+
+STORE_CHECK_S = 3.0
+
+
+@frozen(kw_only=True)
+class DaemonStatus:
+    """Gathers what every part knows of itself.
+
+    Attributes:
+        store_kind: `embedded` or `postgresql`.
+        loop_delay_s: how late the event loop ran when it was last looked at.
+    """
+
+    version: str
+    lifecycle: Lifecycle
+    store_kind: str
+    overview: Overview
+    supervisor: Supervisor
+    conversations: Registry[ConversationMessage]
+    budget: SocketBudget
+    monitor: CallMonitor
+    alerts: Alerts
+    clock: WallClock
+    loop_delay_s: Callable[[], float]
+    started_at: datetime
+    _started_monotonic: float = field(factory=trio.current_time, init=False)
+
+    async def is_ready(self) -> bool:
+        """Whether messages are taken in: serving, and the database answers."""
+        return self.lifecycle.is_serving and await self._queues() is not None
+
+    async def report(self) -> Mapping[str, object]:
+        """The status as JSON values. Never fails: a database that is down is part of the status."""
+        queues = await self._queues()
+        return {
+            "phase": self.lifecycle.phase.value,
+            "version": self.version,
+            "started_at": self.started_at.isoformat(timespec="seconds"),
+            "uptime_s": round(trio.current_time() - self._started_monotonic, 1),
+            "store": {"kind": self.store_kind, "ok": queues is not None},
+            "actors": self._actors(),
+            "queues": asdict(queues) if queues is not None else None,
+            "event_loop_delay_s": round(self.loop_delay_s(), 4),
+            "alerts": [asdict(alert) for alert in self.alerts.standing],
+        }
+
+    def _actors(self) -> Mapping[str, object]:
+        monitor = self.monitor.state
+        last_poll_at = monitor.last_poll_at
+        return {
+            "conversations": len(self.conversations),
+            "parked": len(self.conversations.parked),
+            "open_sockets": len(self.budget),
+            "restarts": self.supervisor.restarts,
+            "monitor": {
+                **self._alive("call monitor"),
+                "last_poll_at": last_poll_at.isoformat(timespec="seconds") if last_poll_at else None,
+                "last_error": monitor.last_error,
+            },
+            "reaper": self._alive("idle reaper"),
+            "recovery": self._alive("recovery"),
+            "inbox_check": self._alive("inbox check"),
+            "transfer": self._alive("transfer desk"),
+            "outbox": self._alive("outbox"),
+        }
+
+    def _alive(self, name: str) -> Mapping[str, object]:
+        state = self.supervisor.state(name)
+        return {"alive": state is not None and state.is_running, "restarts": state.restarts if state else 0}
+
+    async def _queues(self) -> Queues | None:
+        with trio.move_on_after(STORE_CHECK_S):
+            try:
+                return await self.overview.queues()
+            except StoreUnavailableError:
+                return None
+        return None

@@ -1,0 +1,25 @@
+"""What goes wrong at the door, as an answer that names it."""
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class HttpError(Exception):
+    """Ends a request with this status and `{"error": {"code", "message", "field"}}`.
+
+    Attributes:
+        code: stable, for programs; `message` is for people and contains nothing that was sent to us.
+        field: the field at fault, if one is.
+    """
+
+    status: int
+    code: str
+    message: str
+    field: str | None = None
+
+    @property
+    def body(self) -> dict[str, object]:
+        error: dict[str, object] = {"code": self.code, "message": self.message}
+        if self.field is not None:
+            error["field"] = self.field
+        return {"error": error}

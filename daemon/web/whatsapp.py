@@ -1,0 +1,100 @@
+"""Twilio's WhatsApp webhooks: messages that come in, statuses of those that went out."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import structlog
+import trio
+from attrs import frozen
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from actors.conversation.actor import ConversationMessage, MessageArrived
+from actors.messages import BadFieldError, InboundMessage, StatusReport
+from actors.ports import InboxStore, OutboxStore, StoreUnavailableError, WallClock
+from daemon.web.door import TwilioDoor
+from daemon.web.problem import HttpError
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+# A body of any other type, or none at all, Twilio would send to the person or report as an error (Twilio docs:
+# api/twiml/sms/your_response).
+EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+@frozen(kw_only=True)
+class WhatsAppWebhooks:
+    """What the two routes work with.
+
+    Attributes:
+        read_message, read_status: from a form, and for a status the query's values; raise `BadFieldError`.
+        default_agent_id: who answers a person whom nobody has called.
+        post: a message for a person's conversation; false when it could not be taken, which loses nothing.
+        outbox_due: tells the outbox that a person has something to send.
+        store_timeout_s: for the one transaction of a request.
+    """
+
+    door: TwilioDoor
+    inbox: InboxStore
+    outbox: OutboxStore
+    read_message: Callable[[Mapping[str, str]], InboundMessage]
+    read_status: Callable[[Mapping[str, str], Mapping[str, str]], StatusReport]
+    default_agent_id: str
+    post: Callable[[int, ConversationMessage], bool]
+    outbox_due: Callable[[int], None]
+    clock: WallClock
+    store_timeout_s: float
+
+    def register(self, app: QuartTrio) -> None:
+        app.add_url_rule("/api/webhook/twilio/incoming", view_func=self.incoming, methods=["POST"])
+        app.add_url_rule("/api/webhook/twilio/status", view_func=self.status, methods=["POST"])
+
+    async def incoming(self) -> Response:
+        """A person wrote. Answered once it is stored; a repeated message is answered the same."""
+        form = await self.door.form(request)
+        message = _read(self.read_message, form)
+        received = await stored(
+            self.inbox.receive(message, default_agent_id=self.default_agent_id, now=self.clock.now()),
+            timeout_s=self.store_timeout_s,
+        )
+        if received.is_new:
+            _log.info(
+                "message received", person_id=received.person_id, twilio_sid=message.sid, kind=message.kind
+            )
+            self.post(received.person_id, MessageArrived(message.sid))
+        return Response(EMPTY_TWIML, content_type="text/xml")
+
+    async def status(self) -> Response:
+        """A status of a message of ours; one that says nothing new changes nothing."""
+        form = await self.door.form(request)
+        report = _read(self.read_status, form, request.args)
+        if report.status is not None:
+            person_id = await stored(
+                self.outbox.report(report, now=self.clock.now()), timeout_s=self.store_timeout_s
+            )
+            if person_id is not None:
+                self.outbox_due(person_id)
+        return Response(b"", status=204)
+
+
+async def stored(transaction: Awaitable[T], *, timeout_s: float) -> T:
+    """Carry a request's transaction through even when its sender hangs up, and within a time limit.
+
+    Raises:
+        HttpError: 503; nothing may be acknowledged that is not committed.
+    """
+    with trio.move_on_after(timeout_s, shield=True):
+        try:
+            return await transaction
+        except StoreUnavailableError as error:
+            _log.warning("webhook refused: the database is out of reach", detail=str(error))
+    raise HttpError(status=503, code="store_unavailable", message="not stored; try again")
+
+
+def _read(reader: Callable[..., T], *sources: Mapping[str, str]) -> T:
+    try:
+        return reader(*sources)
+    except BadFieldError as error:
+        raise HttpError(status=400, code="bad_field", message=error.problem, field=error.field) from error

@@ -1,0 +1,431 @@
+"""ElevenLabs' conversations and batches in our own words."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.calls import CallAnalysis, CallOutcome, CallSighting, SeenCall, TranscriptEntry
+from daemon.elevenlabs import mapping
+from daemon.elevenlabs.problems import UnexpectedAnswerError
+from tests.unit.test_elevenlabs_wire import JSON
+
+STARTED = datetime.fromtimestamp(1_760_000_000, UTC)
+
+
+def entry(role: str, message: str | None, at_s: int = 0, **more: Any) -> dict[str, Any]:
+    return {"role": role, "message": message, "time_in_call_secs": at_s, **more}
+
+
+def conversation(**changes: Any) -> dict[str, Any]:
+    """A finished outbound call. `metadata` and `phone_call` are merged into what is there."""
+    phone_call = {
+        "type": "twilio",
+        "direction": "outbound",
+        "agent_number": "+15550001",
+        "external_number": "+573138539155",
+        "call_sid": "CA1",
+    } | changes.pop("phone_call", {})
+    metadata = {
+        "start_time_unix_secs": 1_760_000_000,
+        "call_duration_secs": 62,
+        "termination_reason": "end_call tool was called",
+        "error": None,
+        "text_only": False,
+        "conversation_initiation_source": "twilio",
+        "phone_call": phone_call,
+        "batch_call": {"batch_call_id": "btcal_1", "batch_call_recipient_id": "row-1"},
+    } | changes.pop("metadata", {})
+    return {
+        "agent_id": "agent_1",
+        "conversation_id": "conv_1",
+        "status": "done",
+        "transcript": [entry("agent", "Hola Alejandro"), entry("user", "Quiero una cotización", 4)],
+        "metadata": metadata,
+        "analysis": {"call_successful": "success", "transcript_summary": "Pidió precio."},
+        "conversation_initiation_client_data": {"dynamic_variables": {"name": "Alejandro"}},
+    } | changes
+
+
+def silent(**changes: Any) -> dict[str, Any]:
+    """A call in which the person said nothing."""
+    return conversation(**{"transcript": [], "analysis": None} | changes)
+
+
+# --- Call details ---------------------------------------------------------------------------------------
+
+
+def test_a_finished_call_is_told_in_full() -> None:
+    transcript = [
+        entry("agent", "Hola Alejandro"),
+        entry("user", " Quiero una cotización ", 4, source_medium="audio"),
+        entry("agent", None, 9, tool_calls=[{"tool_name": "request_advisor"}]),
+        entry("agent", "  ", 10),
+    ]
+    analysis = {
+        "call_successful": "success",
+        "transcript_summary": "Pidió precio.",
+        "call_summary_title": "Cotización",
+        "data_collection_results": {
+            "intent": {"data_collection_id": "intent", "value": "cotización", "rationale": "…"},
+            "budget": {"data_collection_id": "budget", "value": None, "rationale": "…"},
+            "strange": "no object",
+        },
+    }
+    details = mapping.call_details(conversation(transcript=transcript, analysis=analysis))
+
+    assert (details.id, details.agent_id) == ("conv_1", "agent_1")
+    assert (details.is_over, details.outcome) == (True, CallOutcome.COMPLETED)
+    assert (details.phone_number, details.direction) == ("+573138539155", "outbound")
+    assert (details.started_at, details.duration_s) == (STARTED, 62)
+    assert details.transcript == [
+        TranscriptEntry(role="agent", text="Hola Alejandro", offset_s=0),
+        TranscriptEntry(role="user", text="Quiero una cotización", offset_s=4),
+    ]
+    assert details.analysis == CallAnalysis(
+        summary="Pidió precio.", title="Cotización", successful="success", collected={"intent": "cotización"}
+    )
+    assert not details.analysis_pending
+    assert details.variables == {"name": "Alejandro"}
+    assert (details.batch_id, details.recipient_id) == ("btcal_1", "row-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "analysis", "is_over", "is_pending"),
+    [
+        ("initiated", None, False, False),
+        ("in-progress", None, False, False),
+        ("processing", None, True, True),
+        ("processing", {"transcript_summary": "x"}, True, False),
+        ("done", None, True, False),
+        ("failed", None, True, False),
+        ("a_new_word", None, False, False),
+        ("a_new_word", {"transcript_summary": "x"}, True, False),
+    ],
+)
+def test_the_status_says_whether_anything_is_still_to_come(
+    status: str,
+    analysis: object,
+    is_over: bool,  # noqa: FBT001
+    is_pending: bool,  # noqa: FBT001
+) -> None:
+    details = mapping.call_details(conversation(status=status, analysis=analysis))
+
+    assert (details.is_over, details.analysis_pending) == (is_over, is_pending)
+    assert (details.analysis is None) == (analysis is None)
+
+
+def test_a_conversation_without_a_phone_call_has_no_number() -> None:
+    details = mapping.call_details(conversation(metadata={"phone_call": None, "batch_call": None}))
+
+    assert (details.phone_number, details.direction) == (None, None)
+    assert (details.batch_id, details.recipient_id) == (None, None)
+
+
+def test_what_may_be_missing_is_not_missed() -> None:
+    details = mapping.call_details(
+        {
+            "agent_id": "a",
+            "conversation_id": "c",
+            "status": "done",
+            "metadata": {"start_time_unix_secs": 1_760_000_000},
+        }
+    )
+
+    assert (details.duration_s, list(details.transcript), details.variables) == (0, [], {})
+    assert details.outcome is CallOutcome.NO_ANSWER
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"conversation_id": None}, "conversation_id"),
+        ({"agent_id": ""}, "agent_id"),
+        ({"status": 3}, "status"),
+        ({"metadata": {"start_time_unix_secs": None}}, "metadata.start_time_unix_secs"),
+        ({"metadata": {"start_time_unix_secs": 10**20}}, "metadata.start_time_unix_secs"),
+    ],
+)
+def test_what_must_be_there_is_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(UnexpectedAnswerError) as caught:
+        mapping.call_details(conversation(**changes))
+
+    assert caught.value.field == field
+
+
+def test_variables_are_the_callers_own_and_fit_to_be_stored() -> None:
+    given_variables = {
+        "name": "Ale\x00jandro",
+        "list": ["a\ud800", {"b\x00": 1}],
+        "system__caller_id": "+57",
+        "secret__token": "x",
+    }
+    details = mapping.call_details(
+        conversation(conversation_initiation_client_data={"dynamic_variables": given_variables})
+    )
+
+    assert details.variables == {"name": "Alejandro", "list": ["a?", {"b": 1}]}
+
+
+def test_endless_nesting_is_cut_off() -> None:
+    endless: Any = "x"
+    for _ in range(400):
+        endless = [endless]
+    details = mapping.call_details(
+        conversation(conversation_initiation_client_data={"dynamic_variables": {"deep": endless}})
+    )
+
+    assert "deep" in details.variables
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentiment"),
+    [
+        ({}, None),
+        ({"sentiment_analysis": {"overall_label": "negative"}}, "negative"),
+        ({"metadata": {"sentiment_analysis": {"overall_label": "neutral"}}}, "neutral"),
+        (
+            {
+                "sentiment_analysis": {"overall_label": "negative"},
+                "analysis": {"data_collection_results": {"sentimiento": {"value": "positivo"}}},
+            },
+            "positivo",
+        ),
+        ({"analysis": {"data_collection_results": {"sentiment": {"value": 3}}}}, None),
+    ],
+)
+def test_sentiment_is_taken_where_it_is_given(changes: dict[str, Any], sentiment: str | None) -> None:
+    analysis = mapping.call_details(conversation(**changes)).analysis
+
+    assert analysis is not None
+    assert analysis.sentiment == sentiment
+
+
+@given(JSON, st.dictionaries(st.sampled_from(sorted(conversation())), JSON), st.dictionaries(st.text(), JSON))
+def test_no_answer_makes_the_mapping_raise_anything_else(
+    anything: Any, changes: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    weird_inside = conversation()
+    weird_inside["metadata"].update(metadata)
+    for answer in (anything, {**conversation(), **changes}, weird_inside):
+        for read in (mapping.call_details, mapping.call_page, mapping.batch, mapping.batch_page):
+            try:
+                read(answer)
+            except UnexpectedAnswerError as error:
+                assert error.field  # noqa: PT017
+
+
+# --- Outcomes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (conversation(), CallOutcome.COMPLETED),
+        (conversation(status="failed"), CallOutcome.FAILED),
+        (conversation(phone_call={"call_result": "answered"}), CallOutcome.COMPLETED),
+        (silent(phone_call={"call_result": "answered"}), CallOutcome.COMPLETED),
+        (silent(status="failed", phone_call={"call_result": "answered"}), CallOutcome.FAILED),
+        (silent(phone_call={"call_result": "voicemail"}), CallOutcome.VOICEMAIL),
+        (silent(phone_call={"call_result": "busy"}), CallOutcome.BUSY),
+        (silent(phone_call={"call_result": "no_answer"}), CallOutcome.NO_ANSWER),
+        (silent(phone_call={"call_result": "failed"}), CallOutcome.FAILED),
+        (silent(phone_call={"call_result": "a_new_word"}), CallOutcome.COMPLETED),
+        (conversation(metadata={"termination_reason": "Voicemail detected"}), CallOutcome.VOICEMAIL),
+        (
+            conversation(
+                transcript=[entry("agent", None, tool_calls=[{"tool_name": "voicemail_detection"}])]
+            ),
+            CallOutcome.VOICEMAIL,
+        ),
+        (
+            conversation(
+                transcript=[
+                    entry(
+                        "user",
+                        "Hola",
+                        tool_calls=[{"tool_name": "voicemail_detection", "tool_has_been_called": False}],
+                    )
+                ]
+            ),
+            CallOutcome.COMPLETED,
+        ),
+        (silent(status="failed", metadata={"termination_reason": "User is busy"}), CallOutcome.BUSY),
+        (
+            silent(status="failed", metadata={"error": {"code": 1, "reason": "no-answer"}}),
+            CallOutcome.NO_ANSWER,
+        ),
+        (
+            silent(status="failed", metadata={"termination_reason": "Call was canceled"}),
+            CallOutcome.CANCELLED,
+        ),
+        (silent(status="failed", metadata={"termination_reason": ""}), CallOutcome.FAILED),
+        (silent(metadata={"error": {"code": 1002, "reason": "LLM timeout"}}), CallOutcome.FAILED),
+        (silent(metadata={"call_duration_secs": 0}), CallOutcome.NO_ANSWER),
+        (silent(), CallOutcome.COMPLETED),
+        (conversation(metadata={"termination_reason": "the customer is busy"}), CallOutcome.COMPLETED),
+        (silent(status="in-progress", metadata={"call_duration_secs": 0}), CallOutcome.COMPLETED),
+    ],
+)
+def test_the_outcome_follows_from_what_is_known(answer: dict[str, Any], outcome: CallOutcome) -> None:
+    assert mapping.call_details(answer).outcome is outcome
+
+
+# --- Lists ----------------------------------------------------------------------------------------------
+
+
+def listed(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "conversation_id": f"conv_{number}",
+        "agent_id": "agent_1",
+        "status": "done",
+        "direction": None,
+        "conversation_initiation_source": "twilio",
+    } | changes
+
+
+def test_only_phone_calls_that_are_over_are_taken_from_the_list() -> None:
+    page = mapping.call_page(
+        {
+            "conversations": [
+                listed(1),
+                listed(2, status="processing", conversation_initiation_source="sip_trunk"),
+                listed(3, status="failed", conversation_initiation_source="unknown", direction="inbound"),
+                listed(4, status="in-progress"),
+                listed(5, status="initiated"),
+                listed(6, conversation_initiation_source="python_sdk"),
+                listed(7, conversation_initiation_source="whatsapp", direction="outbound"),
+                listed(8, text_only=True),
+                listed(9, status=["done"], conversation_initiation_source={}),
+                "no object",
+            ],
+            "has_more": True,
+            "next_cursor": "next",
+        }
+    )
+
+    assert page.calls == [
+        SeenCall(id=f"conv_{number}", sighting=CallSighting.CONVERSATIONS, agent_id="agent_1")
+        for number in (1, 2, 3)
+    ]
+    assert page.next_cursor == "next"
+
+
+@pytest.mark.parametrize(
+    "end", [{"has_more": False, "next_cursor": "x"}, {"has_more": True, "next_cursor": None}, {}]
+)
+def test_a_list_ends_where_it_says_so(end: dict[str, Any]) -> None:
+    assert mapping.call_page({"conversations": [], **end}).next_cursor is None
+    assert mapping.batch_page({"batch_calls": [], "next_doc": end.get("next_cursor"), **end}).next_doc is None
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_chat"),
+    [
+        ({}, False),
+        ({"text_only": True}, True),
+        ({"conversation_initiation_source": "whatsapp"}, True),
+        ({"conversation_initiation_source": "unknown"}, False),
+    ],
+)
+def test_written_conversations_are_told_from_calls(metadata: dict[str, Any], is_chat: bool) -> None:  # noqa: FBT001
+    assert mapping.is_chat(conversation(metadata=metadata)) is is_chat
+
+
+# --- Batches --------------------------------------------------------------------------------------------
+
+
+def batch(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "btcal_1",
+        "name": "octubre",
+        "agent_id": "agent_1",
+        "status": "in_progress",
+        "created_at_unix": 1_760_000_000,
+        "last_updated_at_unix": 1_760_000_060,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("status", "is_over"),
+    [
+        ("pending", False),
+        ("in_progress", False),
+        ("completed", True),
+        ("failed", True),
+        ("cancelled", True),
+        ("new", False),
+    ],
+)
+def test_a_batch_is_summed_up(status: str, is_over: bool) -> None:  # noqa: FBT001
+    summary = mapping.batch_summary(batch(status=status))
+
+    assert (summary.id, summary.name, summary.agent_id) == ("btcal_1", "octubre", "agent_1")
+    assert (summary.status, summary.is_over) == (status, is_over)
+    assert (summary.updated_at - summary.created_at).total_seconds() == 60
+
+
+def test_a_batch_that_was_never_changed_is_as_old_as_its_making() -> None:
+    assert mapping.batch_summary(batch(last_updated_at_unix=None)).updated_at == STARTED
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        ("pending", None),
+        ("dispatched", None),
+        ("initiated", None),
+        ("in_progress", None),
+        ("completed", CallOutcome.COMPLETED),
+        ("failed", CallOutcome.FAILED),
+        ("cancelled", CallOutcome.CANCELLED),
+        ("voicemail", CallOutcome.VOICEMAIL),
+        ("a_new_word", None),
+    ],
+)
+def test_a_recipient_is_told_with_his_outcome(status: str, outcome: CallOutcome | None) -> None:
+    recipient = {
+        "id": "row-1",
+        "phone_number": " +573138539155",
+        "status": status,
+        "conversation_id": "conv_1",
+        "conversation_initiation_client_data": {"dynamic_variables": {"name": "Alejandro"}},
+    }
+    told = mapping.batch(batch(recipients=[recipient, {"id": "row-2", "status": "pending"}]))
+    first, second = told.recipients
+
+    assert (first.id, first.phone_number, first.call_id) == ("row-1", "+573138539155", "conv_1")
+    assert (first.status, first.outcome, first.variables) == (status, outcome, {"name": "Alejandro"})
+    assert (second.phone_number, second.call_id, second.variables) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"id": None}, "id"),
+        ({"created_at_unix": "soon"}, "created_at_unix"),
+        ({"recipients": [{"status": "pending"}]}, "recipients.id"),
+    ],
+)
+def test_what_a_batch_must_have_is_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(UnexpectedAnswerError) as caught:
+        mapping.batch(batch(**changes))
+
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("given_number", "number"),
+    [
+        ("+573138539155", "+573138539155"),
+        ("sip:+573138539155@sip.example.org;transport=tls", "+573138539155"),
+        ("tel:+573138539155", "+573138539155"),
+        ("", None),
+        (None, None),
+        (573138539155, None),
+    ],
+)
+def test_a_number_is_freed_of_its_address(given_number: object, number: str | None) -> None:
+    assert mapping.phone_number(given_number) == number
