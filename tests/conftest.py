@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import structlog
@@ -79,6 +80,16 @@ async def pool(database_url: str, schema: str) -> AsyncIterator[Pool]:
     """A pool whose connections see `schema` alone; migrate it, or make what the test needs."""
     async with open_pool(database_url, limits=PoolLimits(size=4), search_path=schema) as pool:
         yield pool
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[str]:
+    """The URL of a database of the test's own, for processes that cannot be given a schema."""
+    name = f"test_{secrets.token_hex(6)}"
+    await _run_alone(database_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    parts = urlsplit(database_url)
+    yield urlunsplit(parts._replace(path=f"/{name}"))
+    await _run_alone(database_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 async def _run_alone(url: str, statement: sql.Composed) -> None:

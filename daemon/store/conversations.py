@@ -55,11 +55,16 @@ UPDATE call SET follow_up = 'none', follow_up_note = %(reason)s, updated_at = no
 WHERE id = %(call_id)s AND follow_up = 'due'
 """
 
+# The messages are found by what is unanswered and not by their ids: of those the planner does not know how many come,
+# so it would plan anew each time.
 _ANSWER = """
 WITH answered AS (
-    UPDATE message SET status = 'answered'
-    WHERE id = ANY(%(message_ids)s::bigint[]) AND conversation_id = %(conversation_id)s AND status = 'received'
-    RETURNING person_id
+    UPDATE message m SET status = 'answered'
+    FROM conversation c
+    WHERE c.id = %(conversation_id)s
+        AND m.person_id = c.person_id AND m.status = 'received' AND m.conversation_id = c.id
+        AND m.id = ANY(%(message_ids)s::bigint[])
+    RETURNING m.person_id
 ), person AS (
     SELECT person_id FROM answered LIMIT 1
 ), reply AS (

@@ -9,7 +9,10 @@ from actors.messages import Outgoing, Purpose, Template
 
 Row: TypeAlias = tuple[Any, ...]
 
-_ESCAPED_NUL_OR_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})")
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+# An even number of backslashes before it: an escape, and no text that looks like one.
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 # What every statement selects whose rows become `Outgoing`, in the order that `outgoing` reads; `m` is the message.
 # An attempt under way is not counted among those before it.
@@ -43,10 +46,10 @@ def storable_or_none(text: str | None) -> str | None:
 
 def to_jsonb(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """JSON text that a `jsonb` column takes."""
-    text = storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    if "\\u" not in text:
+    text = storable(_encode(value))
+    if "\\u0000" not in text:
         return text
-    return _ESCAPED_NUL_OR_SURROGATE.sub(r"\1", text)
+    return _ESCAPED_NUL.sub(r"\1", text)
 
 
 def id_array(ids: Iterable[int]) -> str:

@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 import httpx
 import trio
 from attrs import define, field, frozen
-from twilio.http.http_client import TwilioHttpClient
-from twilio.request_validator import RequestValidator
-from twilio.rest import Client
+from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
 
 from daemon.httpserver import HttpServer, ServerLimits
 from daemon.lab.faults import Fault
@@ -157,7 +157,7 @@ async def served(*, incoming: str | None = "/incoming", **options: Any) -> Async
             async with http:
                 yield Bench(lab=lab, url=url, business=business, http=http, sdk_client=client)
             # The SDK never closes its session.
-            client.http_client.session.close()  # type: ignore[attr-defined]
+            client.http_client.session.close()
             nursery.cancel_scope.cancel(reason="the test is over")
 
 

@@ -196,3 +196,30 @@ async def play(script: Script, *, plan: SessionPlan = PLAN, **limits: Any) -> tu
         end = await agent.sessions.run(plan, ear.deliver)
         await agent.finished.wait()
     return end, ear
+
+
+# --- What agents say ---
+
+
+def response(text: str, event_id: int) -> dict[str, Any]:
+    return {"type": "agent_response", "agent_response_event": {"agent_response": text, "event_id": event_id}}
+
+
+def part(kind: str, text: str, event_id: int) -> dict[str, Any]:
+    return {
+        "type": "agent_chat_response_part",
+        "text_response_part": {"type": kind, "text": text, "event_id": event_id},
+    }
+
+
+def ping(event_id: object) -> dict[str, Any]:
+    return {"type": "ping", "ping_event": {"event_id": event_id, "ping_ms": None}}
+
+
+def error(code: int, error_type: str, reason: str) -> dict[str, Any]:
+    return {"type": "error", "error_event": {"code": code, "error_type": error_type, "reason": reason}}
+
+
+async def stay_open(peer: Peer) -> None:
+    await peer.open()
+    await peer.until_closed()

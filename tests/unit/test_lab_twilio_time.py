@@ -194,6 +194,7 @@ async def test_a_sandbox_carries_only_to_those_who_joined_in_the_last_three_days
     lab.write(PERSON, "Hola")
 
     before = send(lab)
+    await trio.sleep(1)
     lab.write(PERSON, "join verde-limón")
     [welcome] = await lab.wait_for_message(PERSON)
     joined = send(lab)

@@ -144,7 +144,7 @@ class Edge:
             if peer is None or peer[1] is None:
                 raise AssertionError("a TCP connection has an address")
             self.abort_connection((peer[0], peer[1]))
-        return Response(status=500)
+        return Response("", 500)
 
 
 def _raise_refusal(strike: Callable[[str], Fault | None]) -> None:
@@ -166,9 +166,9 @@ async def _respond(reply: Reply) -> Response:
         with trio.move_on_after(HOLD_MAX_S):
             await reply.hold.wait()
     if reply.redirect is not None:
-        return Response(status=reply.status, headers={"Location": reply.redirect})
+        return Response("", reply.status, headers={"Location": reply.redirect})
     if reply.body is None:
-        return Response(status=reply.status)
+        return Response("", reply.status)
     return _json_response(reply.status, reply.body)
 
 

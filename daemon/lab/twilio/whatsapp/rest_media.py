@@ -119,7 +119,7 @@ def media_blueprint(edge: Edge, routes: MediaRoutes) -> Blueprint:
     async def open_link(token: str) -> Response:
         media = routes.open_link(token)
         if media is None:
-            return Response(status=403)
+            return Response("", 403)
         return Response(media.content, content_type=media.content_type)
 
     return blueprint
