@@ -6,6 +6,7 @@ from enum import Enum, StrEnum
 from typing import TypeAlias
 
 from attrs import Factory, frozen
+from typing_extensions import override
 
 
 @frozen(kw_only=True)
@@ -184,3 +185,7 @@ class BadFieldError(ValueError):
 
     field: str
     problem: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"

@@ -218,6 +218,8 @@ class _Parts:
             clock=self.clock,
             metrics=self.metrics,
         )
+        self.metrics.watch("open_agent_sockets", "Agent sockets that are open.", lambda: len(self.budget))
+        self.metrics.watch("living_conversations", "Conversations in memory.", lambda: len(self.conversations))
         self.monitor = CallMonitor(
             source=CallSource(self.api),
             store=PostgresCalls(self.pool),
@@ -246,7 +248,7 @@ class _Parts:
     async def drain(self) -> None:
         """Finish what is under way within `http.drain_s`; the rest stays in the database."""
         with trio.move_on_after(self.settings.http.drain_s):
-            for name in ("call monitor", "inbox check", "recovery", "idle reaper"):
+            for name in ("call_monitor", "inbox_check", "recovery", "idle_reaper"):
                 await self.supervisor.stop(name, reason="draining")
             for person_id in self.conversations:
                 self.conversations.post(person_id, Nudge.FINISH)
@@ -289,9 +291,9 @@ class _Parts:
         watchers: dict[str, RunChild] = {
             "outbox": self.outbox.run,
             "recovery": recovery.run,
-            "inbox check": inbox_check.run,
-            "call monitor": self.monitor.run,
-            "idle reaper": reaper.run,
+            "inbox_check": inbox_check.run,
+            "call_monitor": self.monitor.run,
+            "idle_reaper": reaper.run,
         }
         for name, run in watchers.items():
             await self.supervisor.start(
@@ -371,11 +373,16 @@ class _Parts:
 
     def _admin_server(self, status: DaemonStatus) -> HttpServer:
         settings = self.settings
+
+        async def measure() -> None:
+            self.metrics.queue_lengths(await status.queue_lengths())
+
         routes = AdminRoutes(
             guard=AdminGuard(settings.secrets.admin_token),
             is_ready=status.is_ready,
             status=status.report,
             metrics=self.metrics,
+            measure=measure,
             overview=status.overview,
             identities_of=identities_of,
             post=self.conversations.post,

@@ -46,6 +46,11 @@ class DaemonStatus:
         """Whether messages are taken in: serving, and the database answers."""
         return self.lifecycle.is_serving and await self._queues() is not None
 
+    async def queue_lengths(self) -> Mapping[str, int]:
+        """By queue; empty while the database is down."""
+        queues = await self._queues()
+        return asdict(queues) if queues is not None else {}
+
     async def report(self) -> Mapping[str, object]:
         """The status as JSON values. Never fails: a database that is down is part of the status."""
         queues = await self._queues()
@@ -70,14 +75,14 @@ class DaemonStatus:
             "open_sockets": len(self.budget),
             "restarts": self.supervisor.restarts,
             "monitor": {
-                **self._alive("call monitor"),
+                **self._alive("call_monitor"),
                 "last_poll_at": last_poll_at.isoformat(timespec="seconds") if last_poll_at else None,
                 "last_error": monitor.last_error,
             },
-            "reaper": self._alive("idle reaper"),
+            "reaper": self._alive("idle_reaper"),
             "recovery": self._alive("recovery"),
-            "inbox_check": self._alive("inbox check"),
-            "transfer": self._alive("transfer desk"),
+            "inbox_check": self._alive("inbox_check"),
+            "transfer": self._alive("transfer_desk"),
             "outbox": self._alive("outbox"),
         }
 

@@ -34,7 +34,6 @@ from daemon.elevenlabs.fields import (
     text,
     whole_number,
 )
-from daemon.elevenlabs.problems import UnexpectedAnswerError
 
 _ENDED = frozenset({"processing", "done", "failed"})
 
@@ -77,14 +76,12 @@ class BatchPage:
     next_doc: str | None
 
 
-def batch_page(answer: Any) -> BatchPage:
-    record = _record(answer, "batch list")
+def batch_page(record: Record) -> BatchPage:
     batches = [batch_summary(item) for item in items(record, "batch_calls")]
     return BatchPage(batches, text(record, "next_doc") if record.get("has_more") is True else None)
 
 
-def batch(answer: Any) -> Batch:
-    record = _record(answer, "batch")
+def batch(record: Record) -> Batch:
     recipients = [_recipient(item) for item in items(record, "recipients")]
     return Batch(summary=batch_summary(record), recipients=recipients)
 
@@ -124,9 +121,8 @@ class CallPage:
     next_cursor: str | None
 
 
-def call_page(answer: Any) -> CallPage:
+def call_page(record: Record) -> CallPage:
     """The phone calls of one page of conversations that are over. Their outcome needs the details."""
-    record = _record(answer, "conversation list")
     calls = [
         SeenCall(
             id=required_text(item, "conversation_id"),
@@ -146,17 +142,16 @@ def _is_phone_call(item: Record) -> bool:
     return source in _PHONE_SOURCES or (bool(item.get("direction")) and source not in _CHAT_SOURCES)
 
 
-def is_chat(answer: Any) -> bool:
+def is_chat(record: Record) -> bool:
     """A written conversation, as our own sessions with the text agent are."""
-    metadata = part(_record(answer, "conversation"), "metadata")
+    metadata = part(record, "metadata")
     return (
         metadata.get("text_only") is True or text(metadata, "conversation_initiation_source") in _CHAT_SOURCES
     )
 
 
-def call_details(answer: Any) -> CallDetails:
+def call_details(record: Record) -> CallDetails:
     """One conversation, as `GET /v1/convai/conversations/{id}` and the post-call webhook tell it."""
-    record = _record(answer, "conversation")
     metadata = part(record, "metadata")
     phone_call, batch_call = part(metadata, "phone_call"), part(metadata, "batch_call")
     status = required_text(record, "status")
@@ -286,9 +281,3 @@ def phone_number(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return re.sub(r"^(?:sips?|tel):|[@;].*$", "", storable(value).strip()) or None
-
-
-def _record(answer: Any, what: str) -> Record:
-    if not isinstance(answer, dict):
-        raise UnexpectedAnswerError(what)
-    return answer

@@ -4,7 +4,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -13,6 +13,7 @@ from attrs import define, field
 
 from actors.calls import Batch, BatchSummary, CallDetails, SeenCall
 from daemon.elevenlabs import mapping
+from daemon.elevenlabs.fields import Record, required_text
 from daemon.elevenlabs.problems import (
     ApiUnavailableError,
     Problem,
@@ -57,12 +58,9 @@ class RestApi:
         """A URL that starts one session with the agent, within 15 minutes. It is a secret."""
         path = "/convai/conversation/get-signed-url"
         answer = await self.get(path, {"agent_id": agent_id})
-        url = answer.get("signed_url") if isinstance(answer, dict) else None
-        if not isinstance(url, str):
-            raise UnexpectedAnswerError("signed_url")
-        return url
+        return required_text(answer, "signed_url")
 
-    async def find(self, path: str) -> Any:
+    async def find(self, path: str) -> Record | None:
         """As `get`; None where there is no such thing."""
         answer = await self._ask(path, {})
         if isinstance(answer, Problem):
@@ -71,8 +69,8 @@ class RestApi:
             raise answer.error()
         return answer
 
-    async def get(self, path: str, params: Mapping[str, str | int]) -> Any:
-        """The JSON that stands there.
+    async def get(self, path: str, params: Mapping[str, str | int]) -> Record:
+        """The JSON object that stands there.
 
         Raises:
             ApiUnavailableError: no answer in time, or the answer is to come back later.
@@ -83,7 +81,7 @@ class RestApi:
             raise answer.error()
         return answer
 
-    async def _ask(self, path: str, params: Mapping[str, str | int]) -> Any:
+    async def _ask(self, path: str, params: Mapping[str, str | int]) -> Record | Problem:
         try:
             with trio.fail_after(self.timeout_s):
                 return await self._exchange(path, params)
@@ -93,7 +91,7 @@ class RestApi:
             reason = sentence(f"no answer: {type(error).__name__}: {error}")
             raise ApiUnavailableError(reason, status=None) from error
 
-    async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Any:
+    async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Record | Problem:
         async with self.client.stream(
             "GET",
             self.base_url + path,
@@ -102,27 +100,30 @@ class RestApi:
             timeout=self.timeout_s,
         ) as response:
             if not response.is_success:
-                body = await _read(response, _ERROR_MAX_BYTES)
+                page = await _read(response, _ERROR_MAX_BYTES)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return read_problem(response.status_code, headers, body or b"")
+                return read_problem(response.status_code, headers, page or b"")
             body = await _read(response, self.answer_max_bytes)
         if body is None:
             raise UnexpectedAnswerError(f"answer within {self.answer_max_bytes} bytes")
         try:
-            return json.loads(body)
+            answer = json.loads(body)
         except (ValueError, RecursionError):
-            raise UnexpectedAnswerError("JSON") from None
+            answer = None
+        if not isinstance(answer, dict):
+            raise UnexpectedAnswerError("JSON object")
+        return answer
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """The body; None when it is longer."""
-    chunks, size = [], 0
+    """The body; None when it is longer. What is too much is let go by, since httpx's generators do not take
+    being left early; the request's deadline bounds that.
+    """
+    body = bytearray()
     async for chunk in response.aiter_bytes():
-        size += len(chunk)
-        if size > max_bytes:
-            return None
-        chunks.append(chunk)
-    return b"".join(chunks)
+        if len(body) <= max_bytes:
+            body += chunk
+    return bytes(body) if len(body) <= max_bytes else None
 
 
 @define(eq=False)

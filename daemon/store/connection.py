@@ -112,8 +112,13 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
     @classmethod
     async def _connect_to_any(cls, params: ConnDict, *, deadline: float) -> Self:
         """Try the addresses one after the other, each with its share of the time that is left."""
-        attempts = [attempt for host in split_attempts(params) for attempt in await _resolved(host)]
+        attempts: list[ConnDict] = []
         failures: list[str] = []
+        for host in split_attempts(params):
+            try:
+                attempts += await _resolved(host)
+            except OSError as error:
+                failures.append(f"the host name {host.get('host')!r} cannot be resolved: {error}")
         for position, attempt in enumerate(attempts):
             time_left_s = max(0, deadline - trio.current_time())
             with trio.move_on_after(time_left_s / (len(attempts) - position)):
@@ -328,12 +333,9 @@ async def _resolved(params: ConnDict) -> list[ConnDict]:
         return [params]
     if is_ip_address(host):
         return [{**params, "hostaddr": host}]
-    try:
-        found = await trio.socket.getaddrinfo(
-            host, get_param(params, "port") or "5432", proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM
-        )
-    except OSError as error:
-        raise psycopg.OperationalError(f"the host name {host!r} cannot be resolved: {error}") from error
+    found = await trio.socket.getaddrinfo(
+        host, get_param(params, "port") or "5432", proto=socket.IPPROTO_TCP, type=socket.SOCK_STREAM
+    )
     return [{**params, "hostaddr": str(address[0])} for *_, address in found]
 
 

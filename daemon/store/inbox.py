@@ -75,7 +75,7 @@ ON CONFLICT (twilio_sid) WHERE twilio_sid IS NOT NULL DO NOTHING
 RETURNING person_id
 """
 
-_NEWEST_MESSAGE_AT = "SELECT created_at FROM message WHERE direction = 'inbound' ORDER BY created_at DESC LIMIT 1"
+_NEWEST_MESSAGE_AT = "SELECT created_at FROM message WHERE direction = 'inbound' ORDER BY id DESC LIMIT 1"
 
 _STORED_BEFORE = "SELECT person_id FROM message WHERE twilio_sid = %(sid)s"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from actors.conversation.identity import identities_of
-from actors.messages import DeliveryStatus, InboundMessage, StatusReport
+from actors.messages import BadFieldError, DeliveryStatus, InboundMessage, StatusReport
 
 _CHANNEL: Final = "whatsapp:"
 _SID: Final = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
@@ -48,32 +48,18 @@ _NEWS: Final = {
 }
 
 
-class BadFormError(Exception):
-    """A field that is missing or does not parse.
-
-    Attributes:
-        field: its name, or the name of a query parameter.
-        problem: what is wrong with it, without its value.
-    """
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field = field
-        self.problem = problem
-
-
 def read_message(form: Mapping[str, str]) -> InboundMessage:
     """An inbound message. Unknown fields are kept; NUL, which PostgreSQL cannot store, is left out of all.
 
     Raises:
-        BadFormError: an identifier, the sender or a number in the form is not what Twilio sends.
+        BadFieldError: an identifier, the sender or a number in the form is not what Twilio sends.
     """
     fields = _without_nul(form)
     sid = _sid(fields)
     address = _address(fields)
     identities = identities_of(address, fields.get("ExternalUserId"))
     if not identities:
-        raise BadFormError("From", "a withheld number")
+        raise BadFieldError("From", "a withheld number")
     kind = _kind(fields)
     return InboundMessage(
         sid=sid,
@@ -91,11 +77,11 @@ def read_status(form: Mapping[str, str], *, message_id: str | None) -> StatusRep
     """A status of one of our messages; `message_id` is the query parameter `m` of the callback's URL.
 
     Raises:
-        BadFormError: the SID, the status, the error code or `m` is missing or is not what it should be.
+        BadFieldError: the SID, the status, the error code or `m` is missing or is not what it should be.
     """
     status = form.get("MessageStatus") or form.get("SmsStatus")
     if not status:
-        raise BadFormError("MessageStatus", "missing")
+        raise BadFieldError("MessageStatus", "missing")
     return StatusReport(
         message_id=_whole("m", message_id),
         sid=_sid(form),
@@ -111,7 +97,7 @@ def _without_nul(form: Mapping[str, str]) -> dict[str, str]:
 def _sid(form: Mapping[str, str]) -> str:
     sid = form.get("MessageSid", "")
     if not _SID.fullmatch(sid):
-        raise BadFormError("MessageSid", "not a message SID" if sid else "missing")
+        raise BadFieldError("MessageSid", "not a message SID" if sid else "missing")
     return sid
 
 
@@ -119,9 +105,9 @@ def _address(fields: Mapping[str, str]) -> str:
     sender = fields.get("From", "")
     address = sender.removeprefix(_CHANNEL)
     if not sender:
-        raise BadFormError("From", "missing")
+        raise BadFieldError("From", "missing")
     if not sender.startswith(_CHANNEL) or not _ADDRESS.fullmatch(address):
-        raise BadFormError("From", "not a WhatsApp address")
+        raise BadFieldError("From", "not a WhatsApp address")
     return address
 
 
@@ -131,7 +117,7 @@ def _whole(name: str, value: str | None) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > _ID_MAX:
-        raise BadFormError(name, "not a whole number")
+        raise BadFieldError(name, "not a whole number")
     return int(text)
 
 
@@ -207,7 +193,7 @@ def _degrees(name: str, value: str, most: int) -> str:
     try:
         degrees = float(value)
     except ValueError:
-        raise BadFormError(name, "not a number of degrees") from None
+        raise BadFieldError(name, "not a number of degrees") from None
     if not -most <= degrees <= most:
-        raise BadFormError(name, "not a number of degrees")
+        raise BadFieldError(name, "not a number of degrees")
     return value.strip()

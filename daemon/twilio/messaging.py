@@ -20,6 +20,7 @@ from twilio.rest import Client  # type: ignore[import-untyped]
 from actors.conversation.identity import whatsapp_address_candidates
 from actors.messages import (
     Accepted,
+    BadFieldError,
     InboundMessage,
     NotSent,
     Outgoing,
@@ -29,7 +30,7 @@ from actors.messages import (
     Unknown,
 )
 from actors.ports import VendorRefusedError, VendorUnavailableError
-from daemon.twilio.inbound import BadFormError, read_message
+from daemon.twilio.inbound import read_message
 from daemon.twilio.transport import MaybeReceivedError, NeverLeftError, ThrottledError, TransportError
 
 _log = structlog.get_logger(__name__)
@@ -223,7 +224,7 @@ def _received(record: Any) -> InboundMessage | None:
     }
     try:
         return read_message({name: value or "" for name, value in fields.items()})
-    except BadFormError as error:
+    except BadFieldError as error:
         _log.warning("a received message cannot be read", field=error.field, problem=error.problem)
         return None
 

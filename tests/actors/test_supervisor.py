@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 from attrs import define, field
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from actors.metrics import NoMetrics
 from actors.runtime.supervisor import (
@@ -205,7 +205,7 @@ async def test_a_transient_child_over_its_intensity_is_parked_and_the_others_go_
 async def test_a_permanent_child_over_its_intensity_ends_the_supervisor() -> None:
     child, sibling = Child(crash), Child(forever)
 
-    with pytest.RaisesGroup(pytest.RaisesGroup(SupervisorGaveUpError), flatten_subgroups=True):
+    with pytest.RaisesGroup(SupervisorGaveUpError, flatten_subgroups=True):
         async with supervising() as supervisor:
             await supervisor.start(sibling.spec(name="sibling"))
             supervisor.spawn(child.spec(RestartPolicy.PERMANENT))
@@ -261,7 +261,7 @@ async def test_who_wants_to_leave_the_process_leaves_it(reason: type[BaseExcepti
         async with trio.open_nursery():
             raise reason
 
-    with pytest.RaisesGroup(pytest.RaisesGroup(reason), flatten_subgroups=True):
+    with pytest.RaisesGroup(reason, flatten_subgroups=True):
         async with supervising() as supervisor:
             supervisor.spawn(Child(leave).spec())
             await trio.sleep(100)

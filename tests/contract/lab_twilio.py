@@ -151,7 +151,7 @@ async def served(*, incoming: str | None = "/incoming", **options: Any) -> Async
             await nursery.start(lab.run)
             url = await serve(nursery, lab.app, lab)
             http = httpx.AsyncClient(
-                base_url=url, auth=(ACCOUNT_SID, AUTH_TOKEN), timeout=LIMIT_S, trust_env=False
+                base_url=url, auth=(ACCOUNT_SID, AUTH_TOKEN), timeout=LIMIT_S, trust_env=False, verify=False
             )
             client = sdk_client(url)
             async with http:

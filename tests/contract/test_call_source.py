@@ -16,7 +16,9 @@ from actors.calls import CallOutcome
 from daemon.elevenlabs import rest
 from daemon.elevenlabs.problems import ApiRefusedError, ApiUnavailableError, UnexpectedAnswerError
 from daemon.elevenlabs.rest import CallSource, RestApi
-from tests.unit.test_elevenlabs_mapping import batch, conversation, listed
+from tests.contract.scripted_server import Step, close_after_half, hang_after_half, reset, scripted
+from tests.unit.test_elevenlabs_lists import batch, listed
+from tests.unit.test_elevenlabs_mapping import conversation
 
 Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 SINCE = datetime.fromtimestamp(1_760_000_000.7, UTC)
@@ -157,6 +159,14 @@ async def test_a_connection_that_fails_is_trouble(problem: httpx.HTTPError) -> N
     assert caught.value.__cause__ is problem
 
 
+@pytest.mark.parametrize("step", [hang_after_half, close_after_half, reset])
+async def test_an_answer_that_breaks_off_is_trouble(step: Step) -> None:
+    async with scripted(step) as (_, origin), httpx.AsyncClient(trust_env=False) as client:
+        api = RestApi(client=client, base_url=origin, api_key="k", timeout_s=0.2, answer_max_bytes=1000)
+        with pytest.raises(ApiUnavailableError, match="no answer"):
+            await CallSource(api).call("conv_1")
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 9_000, b'"' + b"x" * 10_000 + b'"', b"[]", b"null"])
 async def test_an_answer_that_is_none_is_trouble(body: bytes) -> None:
     with pytest.raises(UnexpectedAnswerError):
@@ -211,7 +221,7 @@ async def test_finished_calls_come_from_all_pages() -> None:
         "conv_4",
         "conv_3",
     ]
-    assert [dict(request.url.params) for request in api.seen][0] == {
+    assert dict(api.seen[0].url.params) == {
         "call_start_after_unix": "1760000000",
         "page_size": "100",
         "summary_mode": "exclude",

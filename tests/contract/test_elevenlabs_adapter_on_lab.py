@@ -1,5 +1,6 @@
 """The ElevenLabs adapter against the simulator: sessions, calls, batches and webhooks end to end."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from actors.agent_events import (
 )
 from actors.calls import CallDetails, CallOutcome, SeenCall
 from actors.ports import AgentSession
-from daemon.elevenlabs.agent_socket import AgentSessions
+from daemon.elevenlabs.agent_socket import AgentSessions, OnFrame
 from daemon.elevenlabs.rest import CallSource, RestApi
 from daemon.elevenlabs.webhook import SignatureCheck, check_signature, read_call_news
 from daemon.lab.elevenlabs.session import SocketTiming
@@ -38,7 +39,9 @@ async def rest_of(served: ServedLab, *, key: str = KEY) -> AsyncIterator[RestApi
 
 
 @asynccontextmanager
-async def sessions_of(served: ServedLab, *, start_timeout_s: float = 5) -> AsyncIterator[AgentSessions]:
+async def sessions_of(
+    served: ServedLab, *, start_timeout_s: float = 5, on_frame: OnFrame | None = None
+) -> AsyncIterator[AgentSessions]:
     overrides = {"platform_settings": {"overrides": {"conversation_config_override": PERMISSIONS}}}
     async with served.client() as client:
         answer = await client.patch(f"/v1/convai/agents/{served.agent_id}", json=overrides)
@@ -49,6 +52,7 @@ async def sessions_of(served: ServedLab, *, start_timeout_s: float = 5) -> Async
             start_timeout_s=start_timeout_s,
             send_timeout_s=5,
             connects=trio.CapacityLimiter(8),
+            on_frame=on_frame,
         )
 
 
@@ -84,20 +88,22 @@ async def answer_to(session: AgentSession, ear: Ear, text: str) -> list[str]:
 
 async def ending(fault: str, *, start_timeout_s: float = 5, says: bool = True) -> SessionEnd:
     """How a session with this fault ends, after something was said in it."""
-    async with served_lab(timing=SocketTiming(ping_every_s=0.05)) as served:
-        async with sessions_of(served, start_timeout_s=start_timeout_s) as sessions:
-            served.fault(fault, times=None)
-            ear, ends = Ear(), list[SessionEnd]()
-            async with trio.open_nursery() as nursery:
+    async with (
+        served_lab(timing=SocketTiming(ping_every_s=0.05)) as served,
+        sessions_of(served, start_timeout_s=start_timeout_s) as sessions,
+    ):
+        served.fault(fault, times=None)
+        ear, ends = Ear(), list[SessionEnd]()
+        async with trio.open_nursery() as nursery:
 
-                async def run() -> None:
-                    ends.append(await sessions.run(plan_for(served), ear.deliver))
-                    nursery.cancel_scope.cancel()
+            async def run() -> None:
+                ends.append(await sessions.run(plan_for(served), ear.deliver))
+                nursery.cancel_scope.cancel()
 
-                nursery.start_soon(run)
-                if says:
-                    await (await ear.session()).say("hola")
-            return ends[0]
+            nursery.start_soon(run)
+            if says:
+                await (await ear.session()).say("hola")
+        return ends[0]
 
 
 async def test_a_conversation_goes_through_with_its_context() -> None:
@@ -118,15 +124,26 @@ async def test_a_conversation_goes_through_with_its_context() -> None:
 
 
 async def test_pings_are_answered_between_the_words() -> None:
-    async with served_lab(timing=SocketTiming(ping_every_s=0.01)) as served, sessions_of(served) as sessions:
-        async with opened(sessions, plan_for(served)) as (session, _):
-            conversation = served.lab.world.conversation(session.conversation_id)
-            while len(conversation.frames_of("in", "pong")) < 5:
-                await trio.sleep(0.01)
-        pings = [frame["ping_event"]["event_id"] for frame in conversation.frames_of("out", "ping")]
-        pongs = [frame["event_id"] for frame in conversation.frames_of("in", "pong")]
+    pings, pongs = list[int](), list[int]()
+    enough = trio.Event()
 
-    assert pongs == pings[: len(pongs)]
+    def look(_: str, text: str) -> None:
+        frame = json.loads(text)
+        if frame["type"] == "ping":
+            pings.append(frame["ping_event"]["event_id"])
+        if frame["type"] == "pong":
+            pongs.append(frame["event_id"])
+        if len(pongs) == 5:
+            enough.set()
+
+    async with (
+        served_lab(timing=SocketTiming(ping_every_s=0.01)) as served,
+        sessions_of(served, on_frame=look) as sessions,
+        opened(sessions, plan_for(served)),
+    ):
+        await enough.wait()
+
+    assert pongs[:5] == pings[:5]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +160,7 @@ async def test_replies_around_a_tool_all_arrive() -> None:
     async with served_lab() as served, sessions_of(served) as sessions:
         served.fault("tool_between_replies")
         async with opened(sessions, plan_for(served)) as (session, ear):
-            texts = await answer_to(session, ear, "quiero hablar con alguien")
+            texts = await answer_to(session, ear, "¿Cuánto cuesta?")
 
     assert len(texts) == 2
     finished = [event for event in ear.said if isinstance(event, ToolFinished)]
@@ -265,10 +282,12 @@ async def test_ids_that_nobody_knows_are_none() -> None:
 
 
 async def test_webhooks_are_signed_and_tell_the_calls() -> None:
-    async with webhook_receiver() as (receiver, url):
-        async with served_lab(webhook_url=url, webhook_secret=SECRET) as served:
-            await served.submit({"outcome": "completed"}, {"outcome": "busy"})
-            await served.lab.books.until(lambda: len(receiver.got) == 2)
+    async with (
+        webhook_receiver() as (receiver, url),
+        served_lab(webhook_url=url, webhook_secret=SECRET) as served,
+    ):
+        await served.submit({"outcome": "completed"}, {"outcome": "busy"})
+        await served.lab.books.until(lambda: len(receiver.got) == 2)
 
     now = datetime.now(UTC)
     assert {check_signature(header, body, secret=SECRET, now=now) for header, body in receiver.got} == {

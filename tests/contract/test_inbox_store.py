@@ -148,3 +148,13 @@ async def test_an_address_is_the_newest_one_written_from(stores: Stores) -> None
     assert context is not None
     assert context.address == "+5215512345678"
     assert context.window_opened_at == NOW + MINUTE
+
+
+async def test_the_newest_message_tells_how_far_back_the_store_reaches(stores: Stores) -> None:
+    assert await stores.inbox.newest_message_at() is None
+    person_id = await stores.new_person("SM1")
+    await stores.receive(inbound("SM2"), at=NOW + MINUTE)
+    await stores.receive(inbound("SM1"), at=NOW + 2 * MINUTE)
+    await stores.queue(person_id, "de nosotros")
+
+    assert await stores.inbox.newest_message_at() == NOW + MINUTE

@@ -1,6 +1,7 @@
 """The control routes of the simulated Twilio, by which other programs play the customers."""
 
 import base64
+import json
 
 import pytest
 import trio
@@ -164,7 +165,9 @@ async def test_reset_empties_the_books() -> None:
     [
         ("POST", f"/lab/customers/{PERSON}/messages", {"cuerpo": "Hola"}),
         ("POST", "/lab/customers/ana/messages", {"body": "Hola"}),
+        ("POST", f"/lab/customers/{PERSON}/messages", {"body": "\ud83d"}),
         ("PUT", "/lab/faults/meteorite", {}),
+        ("PUT", "/lab/faults/rest_429", {"details": {"on": True}}),
         ("POST", "/lab/clock/advance", {"seconds": "mañana"}),
         ("POST", "/lab/clock/advance", {"seconds": -1}),
         ("PUT", "/lab/templates/HX1", {}),
@@ -174,7 +177,7 @@ async def test_a_request_that_means_nothing_is_refused_with_a_reason(
     method: str, path: str, body: dict[str, object]
 ) -> None:
     async with served() as bench:
-        answer = await bench.http.request(method, path, json=body)
+        answer = await bench.http.request(method, path, content=json.dumps(body))
 
     assert answer.status_code == 400
     assert answer.json()["error"]

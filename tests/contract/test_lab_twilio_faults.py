@@ -6,6 +6,7 @@ import trio
 
 from daemon.lab.faults import Fault, UnknownFaultError
 from daemon.lab.twilio.known_faults import KNOWN_FAULTS
+from daemon.lab.twilio.whatsapp.carrier import Pace
 from tests.contract.lab_twilio import PERSON, Bench, Received, served
 
 
@@ -79,9 +80,10 @@ async def test_a_slow_answer_is_an_answer() -> None:
         bench.fault("rest_slow", seconds=0.2)
         begun = trio.current_time()
         answer = await bench.create()
+        took_s = trio.current_time() - begun
 
     assert answer.status_code == 201
-    assert trio.current_time() - begun >= 0.2
+    assert took_s >= 0.2
 
 
 async def test_any_refusal_can_be_scripted() -> None:
@@ -251,15 +253,16 @@ async def test_a_lost_status_never_comes() -> None:
 
 
 async def test_a_status_comes_before_the_answer_of_the_create() -> None:
-    async with served() as bench:
+    async with served(pace=Pace(sent_s=60, delivered_s=60)) as bench:
         bench.lab.write(PERSON, "Hola")
         bench.fault("status_before_answer")
         created = await bench.create(StatusCallback=bench.status_url)
         already = [request.params for request in bench.business.received if request.path == "/status"]
 
     assert created.status_code == 201
-    assert already[0]["MessageSid"] == created.json()["sid"]
-    assert already[0]["MessageStatus"] == "sent"
+    assert [(params["MessageSid"], params["MessageStatus"]) for params in already] == [
+        (created.json()["sid"], "sent")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from twilio.base.exceptions import TwilioRestException  # type: ignore[import-un
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from daemon.lab.twilio.account import Application, IncomingNumber
+from daemon.lab.twilio.whatsapp.carrier import Pace
 from daemon.lab.twilio.whatsapp.messages import Media
 from daemon.lab.twilio.whatsapp.templates import Template
 from tests.contract.lab_twilio import ACCOUNT_SID, PERSON, SENDER, Bench, sdk_client, served
@@ -115,11 +116,8 @@ async def test_a_message_is_emptied_and_deleted() -> None:
 
 
 async def test_a_message_on_its_way_is_not_deleted() -> None:
-    async with served() as bench:
-        bench.lab.write(PERSON, "Hola")
-        bench.lab.schedule.clear()
+    async with served(pace=Pace(sent_s=60)) as bench:
         created = await bench.create()
-        bench.lab.schedule.clear()
         with pytest.raises(TwilioRestException) as caught:
             await bench.sdk(lambda client: client.messages(created.json()["sid"]).delete())
 
@@ -279,7 +277,7 @@ async def test_wrong_credentials_are_refused() -> None:
     async with served() as bench:
         stranger = sdk_client(bench.url, auth_token="otro")
         with pytest.raises(TwilioRestException) as caught:
-            await trio.to_thread.run_sync(stranger.messages.list)
+            await trio.to_thread.run_sync(stranger.messages("SM" + "0" * 32).fetch)
         stranger.http_client.session.close()
 
     assert (caught.value.status, caught.value.code) == (401, 20003)

@@ -73,6 +73,7 @@ async def test_twiml_messages_reach_the_person() -> None:
         bench.lab.write(PERSON, "Hola")
         received = await bench.lab.wait_for_message(PERSON, count=2)
 
+    assert bench.lab.books.webhooks[0].attempts[0].answer == twiml.decode()
     assert [(message.body, message.direction.value) for message in received] == [
         ("Uno", "outbound-reply"),
         ("Dos", "outbound-reply"),
@@ -248,6 +249,20 @@ async def test_a_business_that_is_down_does_not_hold_the_lab() -> None:
 
     assert answer.status_code == 200
     assert len(bench.lab.books.webhooks) == 300
+
+
+async def test_what_finds_no_room_is_lost_and_noted() -> None:
+    async with served() as bench:
+        bench.lab.engine.waiting_max = 1
+        bench.lab.write(PERSON, "uno")
+        bench.lab.write(PERSON, "dos")
+        [taken, lost] = bench.lab.books.webhooks
+        await taken.done.wait()
+        bench.lab.write(PERSON, "tres")
+        await bench.business.wait_for(2)
+
+    assert lost.note == "the simulator's queue is full"
+    assert [request.params["Body"] for request in bench.business.received] == ["uno", "tres"]
 
 
 async def test_secrets_are_not_in_the_books() -> None:

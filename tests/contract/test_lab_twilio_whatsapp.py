@@ -44,6 +44,19 @@ async def test_a_message_tells_its_statuses() -> None:
     }
 
 
+async def test_a_message_through_a_service_is_accepted_and_then_queued() -> None:
+    service = "MG" + "d" * 32
+    async with served() as bench:
+        bench.lab.account.messaging_service_sid = service
+        bench.lab.write(PERSON, "Hola")
+        created = await bench.create(From="", MessagingServiceSid=service, StatusCallback=bench.status_url)
+        told = await statuses(bench, 4)
+
+    assert created.json()["status"] == "accepted"
+    assert {params["MessageStatus"] for params in told} == {"queued", "sent", "delivered", "read"}
+    assert {params["MessagingServiceSid"] for params in told} == {service}
+
+
 async def test_free_text_outside_the_window_is_accepted_and_fails() -> None:
     async with served() as bench:
         created = await bench.create(StatusCallback=bench.status_url)

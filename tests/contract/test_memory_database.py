@@ -32,6 +32,7 @@ BATCH = Batch(
 )
 
 METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
+    "newest_message_at": lambda s: s.inbox.newest_message_at(),
     "receive": lambda s: s.receive(inbound("SM2")),
     "see": lambda s: s.calls.see([seen()], now=NOW),
     "save_batch": lambda s: s.calls.save_batch(BATCH, is_settled=True),

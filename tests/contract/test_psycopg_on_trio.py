@@ -70,7 +70,7 @@ async def test_host_names_are_resolved_by_trio_and_every_address_is_tried(databa
     trio.socket.set_custom_hostname_resolver(Resolver())
     with trio.fail_after(LIMIT_S):
         async with open_proxy(database_url) as proxy:
-            connection = await connect(proxy.url.replace("127.0.0.1", "db.example"))
+            connection = await connect(proxy.url.replace("127.0.0.1", "nowhere.example,db.example"))
             assert connection.info.hostaddr == "127.0.0.1"
             connection.close_now()
 

@@ -13,6 +13,11 @@ class MemoryInbox:
 
     database: MemoryDatabase
 
+    async def newest_message_at(self) -> datetime | None:
+        async with self.database.transaction():
+            newest = max(self.database.inbound, default=None)
+            return None if newest is None else self.database.inbound[newest].created_at
+
     async def receive(self, message: InboundMessage, *, default_agent_id: str, now: datetime) -> Received:
         async with self.database.transaction():
             return self._receive(message, default_agent_id, now)

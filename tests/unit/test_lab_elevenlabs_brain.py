@@ -60,6 +60,18 @@ def test_it_knows_what_contextual_updates_said_and_forgets_superseded_ones() -> 
     assert "Plan Plata" in answer("hola", known)
 
 
+def test_what_was_once_asked_is_neither_knowledge_nor_a_name() -> None:
+    known = context(customer_name="", history="Cliente: ¿Cuánto cuesta? #1\nTú: El precio es $5. (#1)")
+    known.update("Mensajes anteriores por WhatsApp:\nCliente: hola, precio por favor #2", None)
+
+    for question in ("¿precio? #3", "hola", "gracias", "¿de qué hablamos? #3"):
+        said = answer(question, known)
+        assert "#1" not in said
+        assert "#2" not in said
+        assert "Cliente" not in said
+        assert "$5" not in said
+
+
 def test_without_knowledge_it_promises_instead_of_inventing() -> None:
     assert "$" not in answer("¿Cuánto cuesta?", context())
 

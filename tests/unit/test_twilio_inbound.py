@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.messages import DeliveryStatus, InboundMessage
-from daemon.twilio.inbound import BadFormError, read_message, read_status
+from actors.messages import BadFieldError, DeliveryStatus, InboundMessage
+from daemon.twilio.inbound import read_message, read_status
 
 SID = "SM" + "0a" * 16
 BASE = {
@@ -146,14 +146,14 @@ class TestBadForms:
         ],
     )
     def test_the_field_is_named(self, field: str, value: str) -> None:
-        with pytest.raises(BadFormError) as caught:
+        with pytest.raises(BadFieldError) as caught:
             message(**{"Longitude": "1", field: value})
         assert caught.value.field == field
         assert value not in caught.value.problem or not value
 
     @pytest.mark.parametrize("field", ["MessageSid", "From"])
     def test_a_missing_field_is_named(self, field: str) -> None:
-        with pytest.raises(BadFormError, match=f"{field}: missing"):
+        with pytest.raises(BadFieldError, match=f"{field}: missing"):
             read_message({name: value for name, value in BASE.items() if name != field})
 
 
@@ -202,7 +202,7 @@ class TestStatus:
     def test_a_field_that_does_not_parse_is_named(
         self, field: str, form: dict[str, str], message_id: str
     ) -> None:
-        with pytest.raises(BadFormError) as caught:
+        with pytest.raises(BadFieldError) as caught:
             read_status(form, message_id=message_id)
         assert caught.value.field == field
 
@@ -231,7 +231,7 @@ NAMES = st.sampled_from(
 def test_any_form_is_a_message_or_a_bad_form(fields: dict[str, str]) -> None:
     try:
         read = message(**fields)
-    except BadFormError:
+    except BadFieldError:
         return
     assert read.text.strip()
     assert read.identities
@@ -239,5 +239,5 @@ def test_any_form_is_a_message_or_a_bad_form(fields: dict[str, str]) -> None:
 
 @given(fields=st.dictionaries(NAMES, st.text()), message_id=st.none() | st.text())
 def test_any_form_is_a_status_or_a_bad_form(fields: dict[str, str], message_id: str | None) -> None:
-    with suppress(BadFormError):
+    with suppress(BadFieldError):
         assert read_status({**BASE, **fields}, message_id=message_id).sid

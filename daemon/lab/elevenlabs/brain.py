@@ -111,10 +111,18 @@ class Knowledge:
 
 
 def knowledge_of(context: CallContext) -> Knowledge:
-    """Dynamic variables first, then what contextual updates said, the newest first."""
-    values = {name.lower(): str(value) for name, value in context.variables.items() if value is not None}
+    """Dynamic variables first, then what contextual updates said, the newest first.
+
+    Lines of a recorded talk (`Cliente: …`) are left out: what somebody once asked is no knowledge.
+    """
+    values = {
+        name.lower(): _without_talk(str(value))
+        for name, value in context.variables.items()
+        if value is not None
+    }
     sentences = [piece for text in values.values() for piece in _sentences(text)]
-    for _, text in reversed(context.updates):
+    for _, update in reversed(context.updates):
+        text = _without_talk(update)
         sentences.extend(_sentences(text))
         for line in text.splitlines():
             name, colon, value = line.partition(":")
@@ -124,7 +132,12 @@ def knowledge_of(context: CallContext) -> Knowledge:
 
 
 _NAME_LENGTH_MAX: Final = 40
+_TALK: Final = re.compile(r"\s*(cliente|tú|agente|usuario|asesor|user|agent)\s*:", re.IGNORECASE)
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def _without_talk(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not _TALK.match(line))
 
 
 def _sentences(text: str) -> list[str]:
@@ -143,19 +156,18 @@ _ECHO_WORDS: Final = 8
 class SalesBrain:
     """A Spanish sales agent that knows its call from variables and contextual updates.
 
-    Every answer repeats the `#tokens` of the question, so that a test can tell which question it answers.
+    Every answer repeats the `#tokens` of its question and no others, so that a test can tell which question
+    it answers.
     """
 
     def reply(self, context: CallContext, text: str) -> Iterator[Step]:
         knows = knowledge_of(context)
         plain = _plain(text)
-        tokens = " ".join(_TOKEN.findall(text))
+        tokens = _TOKEN.findall(text)
+        mark = f" ({' '.join(tokens)})" if tokens else ""
         answer = next(answer for pattern, answer in _INTENTS if pattern.search(plain))
         for step in answer(context, knows, text):
-            if isinstance(step, Say) and tokens:
-                yield Say(f"{step.text} ({tokens})")
-            else:
-                yield step
+            yield Say(_TOKEN.sub("", step.text) + mark) if isinstance(step, Say) else step
 
 
 def _greeted(knows: Knowledge) -> str:
@@ -164,7 +176,7 @@ def _greeted(knows: Knowledge) -> str:
 
 
 def _product(knows: Knowledge) -> str:
-    return knows.named("product", "campaign", "campana", "interes") or "lo que conversamos"
+    return knows.named("product", "campaign", "campana", "interes", "topic", "tema") or "lo que conversamos"
 
 
 def _price(_: CallContext, knows: Knowledge, __: str) -> Iterator[Step]:

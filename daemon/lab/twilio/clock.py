@@ -19,23 +19,23 @@ class LabClock:
     """
 
     start: datetime | None = None
-    _origin_s: float | None = field(default=None, init=False)
+    _begun: tuple[float, datetime] | None = field(default=None, init=False)
     _advanced_s: float = field(default=0.0, init=False)
     _listeners: list[Callable[[], None]] = field(factory=list, init=False)
 
     def elapsed_s(self) -> float:
         """Seconds since the first reading, skipped time included. Never goes back."""
-        return trio.current_time() - self._begin() + self._advanced_s
+        origin_s, _ = self._begin()
+        return trio.current_time() - origin_s + self._advanced_s
 
     def now(self) -> datetime:
-        elapsed_s = self.elapsed_s()
-        if self.start is None:
-            raise AssertionError("a begun clock has a start")
-        return self.start + timedelta(seconds=elapsed_s)
+        _, start = self._begin()
+        return start + timedelta(seconds=self.elapsed_s())
 
     def trio_deadline(self, due_s: float) -> float:
         """The moment of trio's clock at which `elapsed_s()` will be `due_s`, unless time is skipped before."""
-        return self._begin() + due_s - self._advanced_s
+        origin_s, _ = self._begin()
+        return origin_s + due_s - self._advanced_s
 
     def advance(self, seconds: float) -> None:
         """Skip time. What falls due in between is due at once, in its order.
@@ -52,8 +52,7 @@ class LabClock:
     def on_advance(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
 
-    def _begin(self) -> float:
-        if self._origin_s is None:
-            self._origin_s = trio.current_time()
-            self.start = self.start or datetime.now(UTC)
-        return self._origin_s
+    def _begin(self) -> tuple[float, datetime]:
+        if self._begun is None:
+            self._begun = trio.current_time(), self.start or datetime.now(UTC)
+        return self._begun

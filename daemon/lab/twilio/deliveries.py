@@ -25,6 +25,7 @@ class Attempt:
 
     Attributes:
         status: the HTTP status, None when no answer began.
+        answer: the beginning of the answer's body, None when it did not come whole.
         failure: why it counts as failed: `connect`, `tls`, `timeout`, `broken`, `4xx`, `5xx`; None if it does not.
         error: the library's sentence, for reading.
     """
@@ -33,6 +34,7 @@ class Attempt:
     url: str
     took_s: float
     status: int | None = None
+    answer: str | None = None
     failure: str | None = None
     error: str | None = None
 
@@ -42,6 +44,7 @@ class Attempt:
             "url": self.url,
             "took_s": round(self.took_s, 4),
             "status": self.status,
+            "answer": self.answer,
             "failure": self.failure,
             "error": self.error,
         }

@@ -1,6 +1,6 @@
 """Every fault of the simulated Twilio, with the sentence that explains it.
 
-A fault of the REST side strikes `message.create` unless its detail `on` names another operation (`message.list`,
+A fault of `REST_FAULTS` strikes `message.create` unless its detail `on` names another operation (`message.list`,
 `message.fetch`, `message.update`, `message.delete`, `media.fetch`, `typing.create`, `account.fetch`) or `any`.
 """
 
@@ -18,8 +18,15 @@ REST_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "rest_slow": "REST does what was asked and answers late (detail seconds, 5)",
         "rest_refused": "REST answers 400 with any code (details code, 21408, and status, 400); nothing happens",
         "html_502": "REST answers 502 with an HTML page, as a proxy would; nothing happened",
+    }
+)
+
+MESSAGE_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
         "status_before_answer": "the first status callback is answered before the create is",
         "list_lags": "a new message does not show in the list at first (detail seconds, 5)",
+        "message_failed": "a message that REST accepted fails (detail code, 63016)",
+        "message_undelivered": "a message is sent, then undelivered (detail code, 63049)",
         "typing_fails": "the typing indicator answers 500 (detail status)",
     }
 )
@@ -40,9 +47,9 @@ STATUS_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "status_reorder": "a status callback comes after the message's next one (detail seconds, 2, at most)",
         "status_late": "a status callback is requested late (detail seconds, 30)",
         "status_lost": "a status callback is never requested",
-        "message_failed": "a message that REST accepted fails (detail code, 63016)",
-        "message_undelivered": "a message is sent, then undelivered (detail code, 63049)",
     }
 )
 
-KNOWN_FAULTS: Final[Mapping[str, str]] = MappingProxyType({**REST_FAULTS, **WEBHOOK_FAULTS, **STATUS_FAULTS})
+KNOWN_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {**REST_FAULTS, **MESSAGE_FAULTS, **WEBHOOK_FAULTS, **STATUS_FAULTS}
+)

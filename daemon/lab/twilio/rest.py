@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, frozen
 from quart import Response, request
 
 from daemon.lab.faults import Fault, Faults
@@ -65,7 +65,7 @@ class Edge:
     books: Books
     clock: LabClock
     faults: Faults
-    abort_connection: Callable[[tuple[str, int]], None] | None = field(default=None)
+    abort_connection: Callable[[tuple[str, int]], None] | None = None
 
     async def answer(self, operation: str, account_sid: str | None, work: Work) -> Response:
         """Answer the current request; `account_sid` is the one in its path, None where the path has none."""
@@ -137,13 +137,11 @@ class Edge:
         return struck
 
     async def _drop(self) -> Response:
-        if self.abort_connection is None:
+        peer = request.scope["client"]
+        if self.abort_connection is None or peer is None:
             await trio.sleep(HOLD_MAX_S)
         else:
-            peer = request.scope["client"]
-            if peer is None or peer[1] is None:
-                raise AssertionError("a TCP connection has an address")
-            self.abort_connection((peer[0], peer[1]))
+            self.abort_connection((peer[0], peer[1] or 0))
         return Response("", 500)
 
 

@@ -17,8 +17,8 @@ from daemon.lab.twilio.deliveries import Answer, Attempt, Delivery
 from daemon.lab.twilio.overrides import ConnectionOverrides, split_overrides
 from daemon.lab.twilio.signing import SIGNATURE_HEADER, signature
 
-WAITING_MAX: Final = 50_000
 ANSWER_MAX_BYTES: Final = 64 * 1024
+ANSWER_SHOWN_BYTES: Final = 500
 REDIRECTS_MAX: Final = 5
 # Shorter than the five seconds after which servers close an idle connection, so that ours is never the one that
 # is closed while a request is on its way: Twilio would not redeliver it.
@@ -41,7 +41,7 @@ DEBUGGER_CODE: Final = {"connect": 11205, "tls": 11220}
 class WebhookEngine:
     """Requests what is submitted, at most `concurrency` at a time, and enters every attempt in the books.
 
-    At most `WAITING_MAX` deliveries wait; one more is entered as lost. A customer's server that is down or wrong
+    At most `waiting_max` deliveries wait or are under way; one more is entered as lost. A customer's server that is down or wrong
     is the normal case here and never an exception.
     """
 
@@ -49,6 +49,7 @@ class WebhookEngine:
     books: Books
     clock: LabClock
     concurrency: int = 128
+    waiting_max: int = 50_000
     _lanes: dict[str, deque[Delivery]] = field(factory=dict, init=False)
     _waiting: int = field(default=0, init=False)
     _lines: list[httpx.AsyncHTTPTransport] = field(factory=list, init=False)
@@ -57,12 +58,12 @@ class WebhookEngine:
     _receiver: trio.MemoryReceiveChannel[Delivery] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._sender, self._receiver = trio.open_memory_channel[Delivery](WAITING_MAX)
+        self._sender, self._receiver = trio.open_memory_channel[Delivery](self.waiting_max)
 
     def submit(self, delivery: Delivery) -> None:
         """Owe a webhook. Returns at once."""
         self.books.webhooks.append(delivery)
-        if self._waiting >= WAITING_MAX:
+        if self._waiting >= self.waiting_max:
             self._give_up(delivery, "the simulator's queue is full")
             return
         self._waiting += 1
@@ -76,11 +77,10 @@ class WebhookEngine:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled; requests under way are then broken off, as by a crash."""
-        async with AsyncExitStack() as lines:
-            async with trio.open_nursery() as nursery:
-                for number in range(self.concurrency):
-                    nursery.start_soon(self._work, lines, name=f"webhook worker {number}")
-                task_status.started()
+        async with AsyncExitStack() as lines, trio.open_nursery() as nursery:
+            for number in range(self.concurrency):
+                nursery.start_soon(self._work, lines, name=f"webhook worker {number}")
+            task_status.started()
 
     async def _work(self, lines: AsyncExitStack) -> None:
         async for delivery in self._receiver:
@@ -142,6 +142,7 @@ class WebhookEngine:
             url=exchange.url,
             took_s=trio.current_time() - began_s,
             status=exchange.status,
+            answer=answer.body[:ANSWER_SHOWN_BYTES].decode("utf-8", "replace") if answer else None,
             failure=failure,
             error=error,
         )

@@ -34,6 +34,7 @@ class AdminRoutes:
     Attributes:
         is_ready: whether messages are taken in and the database answers.
         status: the status as JSON values.
+        measure: brings gauges up to date that nobody keeps up to date otherwise.
         identities_of: canonical names of the person behind a phone number; empty for what is no number.
         post: a message for a person's conversation; false when it could not be taken.
         process_batch: follow every finished recipient of a batch up now; None for an unknown batch.
@@ -43,6 +44,7 @@ class AdminRoutes:
     is_ready: Callable[[], Awaitable[bool]]
     status: Callable[[], Awaitable[Mapping[str, object]]]
     metrics: Metrics
+    measure: Callable[[], Awaitable[None]]
     overview: Overview
     identities_of: Callable[[str], Sequence[str]]
     post: Callable[[int, ConversationMessage], bool]
@@ -82,6 +84,7 @@ class AdminRoutes:
         peer = request.remote_addr or ""
         if not peer.startswith("127.") and peer != "::1":
             self.guard.check(request)
+        await self.measure()
         return Response(self.metrics.render(), content_type=self.metrics.content_type)
 
     async def show_status(self) -> ResponseReturnValue:
