@@ -17,14 +17,12 @@ from daemon.lab.twilio.rest import Edge, refuse_method, refuse_path
 from daemon.lab.twilio.rest_account import AccountRoutes, account_blueprint
 from daemon.lab.twilio.schedule import Schedule
 from daemon.lab.twilio.webhooks import WebhookEngine
-from daemon.lab.twilio.whatsapp.carrier import Carrier, Pace
+from daemon.lab.twilio.whatsapp.carrier import Pace
 from daemon.lab.twilio.whatsapp.messages import Media, Message
 from daemon.lab.twilio.whatsapp.people import Person
-from daemon.lab.twilio.whatsapp.phones import Button, Location, Phones, Writing
-from daemon.lab.twilio.whatsapp.rest_media import MediaRoutes, media_blueprint
-from daemon.lab.twilio.whatsapp.rest_messages import MessageRoutes, message_blueprint
+from daemon.lab.twilio.whatsapp.phones import Button, Location, Writing
+from daemon.lab.twilio.whatsapp.side import WhatsAppSide
 from daemon.lab.twilio.whatsapp.templates import Template
-from daemon.lab.twilio.whatsapp.world import World
 
 BODY_MAX_BYTES: Final = 24 * 1024 * 1024
 BODY_TIMEOUT_S: Final = 15
@@ -78,36 +76,25 @@ class TwilioLab:
         self.engine = WebhookEngine(account=self.account, books=self.books, clock=self.clock)
         self.courier = Courier(self.engine, self.schedule, self.faults)
         self.edge = Edge(account=self.account, books=self.books, clock=self.clock, faults=self.faults)
-        self.world = World(
+        self.whatsapp = WhatsAppSide(
             account=self.account,
             clock=self.clock,
             books=self.books,
             faults=self.faults,
-            sandbox_code=sandbox_code,
-            templates={template.sid: template for template in templates},
-        )
-        self.carrier = Carrier(
-            account=self.account,
-            world=self.world,
-            clock=self.clock,
             schedule=self.schedule,
             courier=self.courier,
-            faults=self.faults,
             pace=pace or Pace(),
             messages_per_second=messages_per_second,
+            sandbox_code=sandbox_code,
+            templates=templates,
         )
-        self.phones = Phones(
-            account=self.account,
-            world=self.world,
-            clock=self.clock,
-            courier=self.courier,
-            carrier=self.carrier,
-            faults=self.faults,
-        )
+        self.world = self.whatsapp.world
+        self.carrier = self.whatsapp.carrier
+        self.phones = self.whatsapp.phones
         self.app = self._open_app()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """The webhook engine and the schedule. Runs until cancelled; requests under way are then broken off."""
+        """The webhook engine and the schedule. Runs once, until cancelled; requests under way are then broken off."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.engine.run)
             await nursery.start(self.schedule.run)
@@ -124,7 +111,10 @@ class TwilioLab:
 
     @property
     def abort_connection(self) -> Callable[[tuple[str, int]], None] | None:
-        """Closes the TCP connection of the peer at an address, for the faults that drop one; the listener's owner sets it."""
+        """Closes the TCP connection of the peer at an address, for the faults that drop one.
+
+        Whoever binds `app` to a port sets it.
+        """
         return self.edge.abort_connection
 
     @abort_connection.setter
@@ -191,8 +181,7 @@ class TwilioLab:
         """Forget messages, persons, books, faults and what was scheduled. Settings, templates and time stay."""
         self.schedule.clear()
         self.courier.clear()
-        self.carrier.clear()
-        self.world.clear()
+        self.whatsapp.clear()
         self.faults.clear()
         self.books.clear()
 
@@ -201,15 +190,6 @@ class TwilioLab:
         app.config["MAX_CONTENT_LENGTH"] = BODY_MAX_BYTES
         app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
         app.config["RESPONSE_TIMEOUT"] = RESPONSE_TIMEOUT_S
-        messages = MessageRoutes(
-            account=self.account,
-            world=self.world,
-            carrier=self.carrier,
-            books=self.books,
-            clock=self.clock,
-            faults=self.faults,
-        )
-        media = MediaRoutes(account=self.account, world=self.world, clock=self.clock)
         control = Control(
             account=self.account,
             world=self.world,
@@ -219,10 +199,9 @@ class TwilioLab:
             faults=self.faults,
             reset=self.reset,
         )
-        app.register_blueprint(message_blueprint(self.edge, messages))
-        app.register_blueprint(media_blueprint(self.edge, media))
-        app.register_blueprint(account_blueprint(self.edge, AccountRoutes(self.account)))
-        app.register_blueprint(control_blueprint(control))
+        account = account_blueprint(self.edge, AccountRoutes(self.account))
+        for blueprint in (*self.whatsapp.blueprints(self.edge), account, control_blueprint(control)):
+            app.register_blueprint(blueprint)
         app.register_error_handler(404, refuse_path)
         app.register_error_handler(405, refuse_method)
         return app

@@ -12,7 +12,7 @@ from daemon.lab.twilio.webhooks import WebhookEngine
 
 @define(eq=False)
 class Courier:
-    """Hands deliveries to the engine. Which faults may strike is a matter of the delivery's family (`webhook`, `status`)."""
+    """Hands deliveries to the engine. Which faults may strike depends on a delivery's family: `webhook` or `status`."""
 
     engine: WebhookEngine
     schedule: Schedule

@@ -1,4 +1,7 @@
-"""The account, its numbers and its TwiML Apps, as far as a check of somebody's settings asks for them (Twilio OpenAPI: api_v2010)."""
+"""The account, its numbers and its TwiML Apps, as far as a check of somebody's settings asks for them.
+
+Twilio OpenAPI: api_v2010.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Final

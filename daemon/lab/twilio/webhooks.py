@@ -41,8 +41,8 @@ DEBUGGER_CODE: Final = {"connect": 11205, "tls": 11220}
 class WebhookEngine:
     """Requests what is submitted, at most `concurrency` at a time, and enters every attempt in the books.
 
-    At most `waiting_max` deliveries wait or are under way; one more is entered as lost. A customer's server that is down or wrong
-    is the normal case here and never an exception.
+    At most `waiting_max` deliveries wait or are under way; one more is entered as lost. A customer's server that is
+    down or wrong is the normal case here and never an exception.
     """
 
     account: Account
@@ -76,7 +76,7 @@ class WebhookEngine:
         self._sender.send_nowait(delivery)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs until cancelled; requests under way are then broken off, as by a crash."""
+        """Runs once, until cancelled; requests under way are then broken off, as by a crash."""
         async with AsyncExitStack() as lines, trio.open_nursery() as nursery:
             for number in range(self.concurrency):
                 nursery.start_soon(self._work, lines, name=f"webhook worker {number}")

@@ -1,4 +1,7 @@
-"""The list's filters by the time of sending (Twilio docs: messaging/api/message-resource#read-multiple-message-resources)."""
+"""The list's filters by the time of sending.
+
+Twilio docs: messaging/api/message-resource#read-multiple-message-resources.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

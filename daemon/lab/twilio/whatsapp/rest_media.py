@@ -1,4 +1,7 @@
-"""`/Messages/{MessageSid}/Media`: what persons sent, behind Basic auth and a redirect (Twilio docs: messaging/api/media-resource)."""
+"""`/Messages/{MessageSid}/Media`: what persons sent, behind Basic auth and a redirect.
+
+Twilio docs: messaging/api/media-resource.
+"""
 
 from typing import Any, Final
 
