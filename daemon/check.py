@@ -176,6 +176,16 @@ def _follow_up(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _contact_hours(settings: Settings) -> Iterator[Finding]:
+    if settings.contact_hours.enforce:
+        yield Finding(
+            level=Level.NOTE,
+            key="contact_hours.enforce",
+            sentence="has no effect yet: this release knows no contact hours, and openings go out at any hour",
+            mend="let calls end at hours at which people may be written to",
+        )
+
+
 def _vendors(settings: Settings) -> Iterator[Finding]:
     for key, url, default_host in (
         ("elevenlabs.base_url", settings.elevenlabs.base_url, "elevenlabs.io"),
@@ -289,6 +299,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _tokens,
     _webhook,
     _follow_up,
+    _contact_hours,
     _vendors,
     _live_calls,
 )

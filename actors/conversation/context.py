@@ -132,7 +132,7 @@ def _text(values: Mapping[str, object], names: Iterable[str]) -> str:
 def _items(values: Mapping[str, object], names: Iterable[str]) -> list[str]:
     """A list that a language model wrote as one text: one item a line, or separated by semicolons."""
     text = _text(values, names)
-    return [item.strip(" -*") for item in _LIST_MARKS.split(text) if item.strip(" -*")]
+    return [bare for item in _LIST_MARKS.split(text) if (bare := item.strip(" -*–"))]
 
 
 def _clip(text: str) -> str:

@@ -33,6 +33,8 @@ class SocketBudget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._holders: set[SocketHolder] = set()
+        self._leaving: set[SocketHolder] = set()
+        self._waiting = 0
         self._freed = trio.Event()
 
     def __len__(self) -> int:
@@ -48,20 +50,29 @@ class SocketBudget:
         Raises:
             NoSeatError: there was none within a few seconds.
         """
-        with trio.move_on_after(YIELD_TIMEOUT_S):
-            while self.is_exhausted:
-                self._ask_the_longest_idle()
-                await self._freed.wait()
+        self._waiting += 1
+        try:
+            with trio.move_on_after(YIELD_TIMEOUT_S):
+                while self.is_exhausted:
+                    # As many are asked as there are who wait, and no more.
+                    if len(self._leaving) < self._waiting:
+                        self._ask_the_longest_idle()
+                    await self._freed.wait()
+        finally:
+            self._waiting -= 1
         if self.is_exhausted:
             raise NoSeatError
         self._holders.add(holder)
 
     def leave(self, holder: SocketHolder) -> None:
         self._holders.discard(holder)
+        self._leaving.discard(holder)
         self._freed.set()
         self._freed = trio.Event()
 
     def _ask_the_longest_idle(self) -> None:
         idle = [(holder.idle_since, holder) for holder in self._holders if holder.idle_since is not None]
         if idle:
-            min(idle, key=lambda pair: pair[0])[1].give_way()
+            holder = min(idle, key=lambda pair: pair[0])[1]
+            self._leaving.add(holder)
+            holder.give_way()

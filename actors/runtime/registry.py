@@ -98,8 +98,9 @@ class Registry(Generic[M]):
             self.release(key)
             entry = None
         if entry is None:
-            entry = self._entries[key] = _Entry(Mailbox(self._mailbox_size))
+            entry = _Entry(Mailbox(self._mailbox_size))
             self._spawn(key, entry)
+            self._entries[key] = entry
         try:
             entry.mailbox.post(message)
         except MailboxFullError:

@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from daemon.bootstrap import VERSION, Daemon, open_daemon
+from daemon.check import Level, review
 from daemon.cli.options import config_option, settings_for
 from daemon.lifecycle import Lifecycle, obey_signals
 from daemon.sdnotify import Notifier
@@ -28,6 +29,9 @@ async def _run(settings: Settings) -> None:
     lifecycle = Lifecycle()
     notifier = Notifier.from_environ(os.environ)
     _log.info("starting", version=VERSION)
+    for finding in review(settings):
+        if finding.level is not Level.NOTE:
+            _log.warning("setting to look at", key=finding.key, detail=finding.sentence)
     async with trio.open_nursery() as nursery:
         await nursery.start(obey_signals, lifecycle, nursery.cancel_scope, name="signals")
         async with open_daemon(settings, lifecycle) as daemon:

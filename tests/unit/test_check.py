@@ -7,6 +7,7 @@ from daemon.check import Finding, Level, review
 from daemon.settings import (
     AdminSettings,
     Advisor,
+    ContactHoursSettings,
     ElevenLabsSettings,
     FollowUpSettings,
     HttpSettings,
@@ -30,6 +31,7 @@ COMPLETE = Settings(
     ),
     whatsapp=WhatsAppSettings(opening_template_sid=f"HX{HEX}", reopen_template_sid=f"HX{HEX}"),
     transfer=ADVISORS,
+    contact_hours=ContactHoursSettings(enforce=False),
     secrets=Secrets(
         elevenlabs_api_key="key",
         elevenlabs_webhook_secret="wsec",
@@ -63,6 +65,7 @@ def test_the_defaults_say_what_the_daemon_will_do_without() -> None:
         "ELEVENLABS_WEBHOOK_SECRET": Level.NOTE,
         "elevenlabs.voice_agent_id": Level.NOTE,
         "twilio.voice_number": Level.NOTE,
+        "contact_hours.enforce": Level.NOTE,
     }
 
 

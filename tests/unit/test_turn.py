@@ -148,6 +148,13 @@ def test_a_completion_before_the_final_text_waits_for_the_stream_only() -> None:
     assert collector.paragraphs == ["Ya voy."]
 
 
+def test_once_the_answer_is_over_no_further_reply_is_begun() -> None:
+    collector = fed(replied("Hola", 5), completed(5), *parts(7, "¿Sigues ahí?"), replied("¿Sigues ahí?", 7))
+
+    assert collector.is_complete(2)
+    assert collector.paragraphs == ["Hola"]
+
+
 def test_a_completion_without_any_reply_completes_nothing() -> None:
     collector = fed(completed(5))
 
@@ -174,7 +181,7 @@ def test_several_replies_make_one_answer() -> None:
 def test_an_answer_around_a_client_tool_waits_for_the_words_after_it() -> None:
     before = [*parts(8, "Un momento"), replied("Un momento", 8), tool_called(9)]
     collector = fed(*before)
-    assert collector.settles_at is None
+    assert not collector.is_complete(1000)
 
     collector.tool_answered("t1")
     collector.feed(tool_finished(9), 6)
@@ -203,7 +210,7 @@ def test_a_client_tool_that_expects_no_response_is_not_waited_for_but_words_may_
 
 def test_a_server_tool_is_waited_for() -> None:
     collector = fed(replied("Busco…", 8), tool_started(9))
-    assert collector.settles_at is None
+    assert not collector.is_complete(1000)
 
     collector.feed(tool_finished(9), 3)
     assert collector.settles_at == 3 + LLM_TIMEOUT_S

@@ -1,0 +1,209 @@
+"""The figures: each takes the bench's database and gives its lines of the report."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+import trio
+
+from tests.bench.database import Database
+from tests.bench.processes import memory_of
+from tests.bench.report import Figure, percentile
+from tests.bench.stage import Stage, Subject, open_stage
+from tests.bench.window import Window
+
+Measure: TypeAlias = Callable[[Database], Awaitable[Sequence[Figure]]]
+
+PEOPLE = 400
+TURNS_PER_S = 40.0
+GREETED_AT_ONCE = 16
+AT_ONCE_AT_FULL_SPEED = 100
+
+_NO_WAIT = "[conversation]\ncoalesce_s = 0\n"
+_FULL_SPEED = _NO_WAIT + "[whatsapp]\nmessages_per_second = 1000\n"
+_MANY_SOCKETS = _FULL_SPEED.replace("coalesce_s = 0", "coalesce_s = 0\nmax_open_sockets = 100000")
+
+
+async def turns(database: Database) -> Sequence[Figure]:
+    """CPU for a turn under a steady load with the settings as they ship, and how late the event loop is."""
+    floor = await _steady_load(database, Subject.FLOOR)
+    daemon = await _steady_load(database, Subject.DAEMON)
+    daemon_ms, floor_ms = [w.program_ms for w in daemon], [w.program_ms for w in floor]
+    ratios = [ours / theirs for ours, theirs in zip(sorted(daemon_ms), sorted(floor_ms), strict=True)]
+    return [
+        Figure("CPU of the daemon a turn", "ms", daemon_ms, aim="≤ 4.0"),
+        Figure("CPU of the floor a turn", "ms", floor_ms),
+        Figure("daemon / floor", "", ratios, aim="≤ 1.3"),
+        Figure("CPU of PostgreSQL a turn, daemon", "ms", [w.database_ms for w in daemon]),
+        Figure("CPU of PostgreSQL a turn, floor", "ms", [w.database_ms for w in floor]),
+        Figure("event-loop delay p99, daemon", "ms", [w.delay_p99_ms for w in daemon], aim="≤ 20"),
+    ]
+
+
+async def _steady_load(
+    database: Database,
+    subject: Subject,
+    *,
+    known: int = PEOPLE,
+    messages_each: int = 10,
+    window_s: float = 20.0,
+) -> Sequence[Window]:
+    async with open_stage(database, subject, known=known, messages_each=messages_each) as stage:
+        await stage.program.start()
+        crowd = stage.crowd(min(known, PEOPLE))
+        await crowd.greet(at_once=GREETED_AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(crowd.write_at_random, per_second=TURNS_PER_S))
+            windows = await stage.watch(3, window_s=window_s)
+            nursery.cancel_scope.cancel()
+    return windows
+
+
+async def latency(database: Database) -> Sequence[Figure]:
+    """What the program adds to the agent's own time, from the webhook to the request to send the answer."""
+    found = []
+    for subject in (Subject.DAEMON, Subject.FLOOR):
+        medians, worst = await _added_ms(database, subject)
+        found += [
+            Figure(f"added latency p50, {subject}", "ms", medians),
+            Figure(
+                f"added latency p99, {subject}", "ms", worst, aim="< 20" if subject is Subject.DAEMON else ""
+            ),
+        ]
+    return found
+
+
+async def _added_ms(database: Database, subject: Subject) -> tuple[list[float], list[float]]:
+    medians, worst = [], []
+    async with open_stage(database, subject, known=PEOPLE, settings=_NO_WAIT) as stage:
+        await stage.program.start()
+        crowd = stage.crowd(PEOPLE)
+        await crowd.greet(at_once=GREETED_AT_ONCE)
+        for _ in range(3):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(crowd.write_at_random, per_second=TURNS_PER_S))
+                await trio.sleep(10.0)
+                nursery.cancel_scope.cancel()
+            added_ms = [1000 * turn.added_s for turn in crowd.turns]
+            crowd.turns.clear()
+            medians.append(percentile(added_ms, 0.5))
+            worst.append(percentile(added_ms, 0.99))
+    return medians, worst
+
+
+async def memory(database: Database) -> Sequence[Figure]:
+    """What 1,500 open conversations take; the daemon's first hundred warm it up."""
+    found = []
+    for subject in (Subject.DAEMON, Subject.FLOOR):
+        aim = "≤ 48" if subject is Subject.DAEMON else ""
+        rss, pss = await _memory_each_kib(database, subject, open_conversations=1500, before=100)
+        found += [
+            Figure(f"RSS an open conversation, {subject}", "KiB", [rss], aim=aim),
+            Figure(f"PSS an open conversation, {subject}", "KiB", [pss], aim=aim),
+        ]
+    return found
+
+
+async def _memory_each_kib(
+    database: Database, subject: Subject, *, open_conversations: int, before: int
+) -> tuple[float, float]:
+    async with open_stage(
+        database, subject, known=open_conversations + before, settings=_MANY_SOCKETS
+    ) as stage:
+        await stage.program.start()
+        everybody = stage.crowd(open_conversations + before)
+        first, rest = stage.crowd(before), everybody
+        for phone in first.idle:
+            rest.idle.remove(phone)
+        await first.greet(at_once=GREETED_AT_ONCE)
+        smaller = memory_of(stage.program.pid)
+        await rest.greet(at_once=GREETED_AT_ONCE)
+        larger = memory_of(stage.program.pid)
+    return (
+        (larger.rss_kib - smaller.rss_kib) / open_conversations,
+        (larger.pss_kib - smaller.pss_kib) / open_conversations,
+    )
+
+
+async def start(database: Database) -> Sequence[Figure]:
+    """From the start of the process to ready, and to the last answer when it was killed with people waiting."""
+    ready_s, answered_s = [], []
+    async with open_stage(database, Subject.DAEMON, known=10_000, settings=_NO_WAIT) as stage:
+        for _ in range(3):
+            ready_s.append(await stage.program.start())
+            answered_s.append(await _recover(stage, waiting=100))
+            stage.program.kill()
+            await stage.vendors.hang_up()
+    return [
+        Figure("start to ready, 10,000 known conversations", "s", ready_s, aim="< 3"),
+        Figure("start to the last of 100 answers after kill -9", "s", answered_s, aim="< 3"),
+    ]
+
+
+async def _recover(stage: Stage, *, waiting: int) -> float:
+    """Seconds from the second start to the last answer."""
+    vendors, crowd = stage.vendors, stage.crowd(waiting)
+    vendors.answers = False
+    written = [await vendors.write(phone) for phone in crowd.idle]
+    stage.program.kill()
+    await vendors.hang_up()
+    vendors.answers = True
+    began_at = trio.current_time()
+    await stage.program.start()
+    with trio.fail_after(60):
+        for turn in written:
+            await turn.created.wait()
+    took_s = max(turn.created_at for turn in written) - began_at
+    for turn in written:
+        await turn.done.wait()
+    return took_s
+
+
+async def sustained(database: Database) -> Sequence[Figure]:
+    """As many turns as go through with everything on this machine."""
+    async with open_stage(database, Subject.DAEMON, known=PEOPLE, settings=_FULL_SPEED) as stage:
+        await stage.program.start()
+        crowd = stage.crowd(PEOPLE)
+        await crowd.greet(at_once=GREETED_AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(crowd.write_in_turn, at_once=AT_ONCE_AT_FULL_SPEED))
+            windows = await stage.watch(3, window_s=8.0)
+            nursery.cancel_scope.cancel()
+    share = [100 * window.program_s / window.seconds for window in windows]
+    return [
+        Figure("turns a second, everything on this machine", "1/s", [w.turns / w.seconds for w in windows]),
+        Figure(
+            "turns for a second of the daemon's CPU",
+            "1/s",
+            [w.turns / w.program_s for w in windows],
+            aim="≥ 150",
+        ),
+        Figure("the daemon's share of one core meanwhile", "%", share),
+    ]
+
+
+async def growth(database: Database) -> Sequence[Figure]:
+    """The price of a turn as the database fills."""
+    found = []
+    for known, messages_each in ((100, 10), (1000, 10), (10_000, 10), (10_000, 100)):
+        windows = await _steady_load(
+            database, Subject.DAEMON, known=known, messages_each=messages_each, window_s=5.0
+        )
+        filling = f"{known:,} conversations, {known * messages_each:,} messages"
+        found += [
+            Figure(f"CPU of the daemon a turn, {filling}", "ms", [w.program_ms for w in windows], aim="flat"),
+            Figure(
+                f"CPU of PostgreSQL a turn, {filling}", "ms", [w.database_ms for w in windows], aim="flat"
+            ),
+        ]
+    return found
+
+
+FIGURES: Mapping[str, Measure] = {
+    "turns": turns,
+    "latency": latency,
+    "memory": memory,
+    "start": start,
+    "sustained": sustained,
+    "growth": growth,
+}
