@@ -16,18 +16,14 @@ import trio
 from attrs import define, field
 
 from actors.alerts import Alerts
-from actors.conversation.actor import (
-    ConversationActor,
-    ConversationMessage,
-    ConversationRules,
-    ConversationWorld,
-    Nudge,
-)
+from actors.conversation.actor import ConversationActor
 from actors.conversation.identity import identities_of
+from actors.conversation.mail import ConversationMessage, Nudge
 from actors.conversation.socket_budget import SocketBudget
 from actors.conversation.texts import Texts
 from actors.conversation.turn import CoalescingRules
 from actors.conversation.turn_in_flight import TurnRules
+from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import Purpose
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.registry import Registry

@@ -7,7 +7,7 @@ import trio
 from attrs import asdict, field, frozen
 
 from actors.alerts import Alerts
-from actors.conversation.actor import ConversationMessage
+from actors.conversation.mail import ConversationMessage
 from actors.conversation.socket_budget import SocketBudget
 from actors.overview import Overview, Queues
 from actors.ports import StoreUnavailableError, WallClock

@@ -9,51 +9,24 @@ does what is due, one thing at a time, and sleeps until the next one.
 """
 
 import random
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from enum import Enum, auto
-from typing import TypeAlias
 
 import structlog
 import trio
-from attrs import evolve, field, frozen
+from attrs import evolve
 
-from actors.agent_events import (
-    AgentEvent,
-    AgentReplied,
-    PartKind,
-    ReplyPart,
-    SessionEnd,
-    SessionOpened,
-    ToolCalled,
-)
-from actors.alerts import Alerts
+from actors.agent_events import AgentEvent, PartKind, ReplyPart, SessionEnd, SessionOpened
 from actors.calls import CallOutcome
 from actors.conversation.agent_link import AgentLink
 from actors.conversation.context import facts_of, session_plan
-from actors.conversation.socket_budget import SocketBudget
-from actors.conversation.splitting import split
-from actors.conversation.texts import CallFacts, TextError, Texts
-from actors.conversation.turn import LLM_TIMEOUT_S, CoalescingRules, Gathering, Turn
-from actors.conversation.turn_in_flight import Link, Step, TurnInFlight, TurnRules
+from actors.conversation.delivery import Delivery
+from actors.conversation.mail import Close, ConversationMessage, MessageArrived, Nudge
+from actors.conversation.turn import BelatedReplies, Gathering, Turn
+from actors.conversation.turn_in_flight import Link, Step, TurnInFlight
+from actors.conversation.wording import Wording
+from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import Purpose, Template
-from actors.metrics import Metrics
-from actors.ports import (
-    AgentSession,
-    AgentSessions,
-    Answer,
-    ConversationStore,
-    KnownCall,
-    Messaging,
-    Opening,
-    PersonContext,
-    SessionLostError,
-    StoreUnavailableError,
-    WallClock,
-    Work,
-)
-from actors.runtime.mailbox import Mailbox, MailboxFullError, Reply
+from actors.ports import Opening, PersonContext, SessionLostError, StoreUnavailableError, Work
+from actors.runtime.mailbox import Mailbox, MailboxFullError
 
 _log = structlog.get_logger(__name__)
 
@@ -61,64 +34,6 @@ NEVER = float("inf")
 TYPING_EVERY_S = 20.0
 """WhatsApp shows the indicator for 25 seconds (Twilio docs: whatsapp/api/typing-indicators-resource)."""
 NOTE_WITHOUT_AGENT = "sent without agent conversation"
-
-
-@frozen
-class MessageArrived:
-    """The person wrote, and it is stored. `sid` is Twilio's, for the typing indicator."""
-
-    sid: str
-
-
-@frozen
-class Close:
-    """The operator closes the conversation; answered once that is stored. False: there was none."""
-
-    done: Reply[bool] = field(factory=Reply)
-
-
-class Nudge(Enum):
-    LOOK = auto()
-    """Something may wait in the store."""
-    REAP = auto()
-    """Close the socket if it has been idle for long."""
-    FINISH = auto()
-    """Bring what is under way to its end and begin nothing new: the daemon is about to stop."""
-    WAKE = auto()
-    """Sent by the actor to itself when the agent said something."""
-
-
-ConversationMessage: TypeAlias = MessageArrived | Close | Nudge
-
-
-@frozen(kw_only=True)
-class ConversationRules:
-    """Limits and choices of every conversation; see `[conversation]` in config.toml."""
-
-    turn: TurnRules
-    coalescing: CoalescingRules
-    opens_socket_at_call_end: bool
-    idle_close_s: float
-    retire_after_s: float
-    failed_turn_retry_s: float
-    failed_turn_retry_max_s: float
-    history_messages: int
-    template_sids: Mapping[Purpose, str]
-
-
-@frozen(kw_only=True)
-class ConversationWorld:
-    """What a conversation works with. `outbox_due` tells the outbox that a person has something to send."""
-
-    sessions: AgentSessions
-    budget: SocketBudget
-    store: ConversationStore
-    messaging: Messaging
-    outbox_due: Callable[[int], None]
-    texts: Texts
-    alerts: Alerts
-    metrics: Metrics
-    clock: WallClock
 
 
 class ConversationActor:
@@ -137,6 +52,8 @@ class ConversationActor:
         self._world = world
         self._store = world.store
         self._rules = rules
+        self._wording = Wording(world.texts, rules.template_sids, world.alerts)
+        self._delivery = Delivery(person_id, world, rules)
         self._link = AgentLink(world.sessions, world.budget, world.metrics, self._hear)
         self._nursery: trio.Nursery
         self._conversation_id: int | None = None
@@ -144,6 +61,8 @@ class ConversationActor:
         self._refusal: SessionEnd | None = None
         self._turn: TurnInFlight | None = None
         self._turn_failures = 0
+        self._deferred: frozenset[int] = frozenset()
+        self._deferred_until = 0.0
         self._opening: Opening | None = None
         self._gathering: Gathering | None = None
         self._look_at = NEVER
@@ -151,11 +70,7 @@ class ConversationActor:
         self._retire_at = NEVER
         self._newest_sid: str | None = None
         self._wants_session = False
-        self._unsaved_session: AgentSession | None = None
-        self._tool_calls: deque[ToolCalled] = deque()
-        self._belated: list[str] = []
-        self._belated_until = 0.0
-        self._last_event_id = -1
+        self._belated = BelatedReplies()
         self._is_woken = False
         self._is_finishing = False
         self._closing: Close | None = None
@@ -196,7 +111,7 @@ class ConversationActor:
     def _next_moment(self) -> float:
         moments = [self._look_at, self._retire_at]
         if self._turn is not None:
-            moments = [self._turn.next_moment(self._link_state), self._typing_at]
+            moments = [self._turn.next_moment(self._link.state), self._typing_at]
         elif self._opening is not None:
             moments = [NEVER]
         return min(moments)
@@ -219,12 +134,7 @@ class ConversationActor:
         match message:
             case MessageArrived(sid=sid):
                 self._newest_sid = sid
-                gathering = self._gathering
-                self._gathering = Gathering.begin(now) if gathering is None else gathering.another(now)
-                self._look_at = self._gathering.over_at(self._rules.coalescing)
-                self._typing_at = now
-                self._wants_session = self._link.is_closed
-                self._link.busy()
+                self._gather(now)
             case Close():
                 self._closing = message
             case Nudge.LOOK:
@@ -240,23 +150,34 @@ class ConversationActor:
             case None:
                 pass
 
+    def _gather(self, now: float) -> None:
+        if self._gathering is None:
+            self._gathering = Gathering.begin(now)
+            self._wants_session = self._link.is_closed
+        else:
+            self._gathering = self._gathering.another(now)
+        self._look_at = self._gathering.over_at(self._rules.coalescing)
+        if self._typing_at == NEVER:
+            self._typing_at = now
+        self._link.busy()
+
     async def _advance(self) -> bool:
         """Do the one thing that is most due; False when nothing is."""
         now = trio.current_time()
         if self._closing is not None:
             await self._close_conversation(self._closing)
-        elif self._unsaved_session is not None:
-            await self._save_session(self._unsaved_session)
-        elif self._tool_calls:
-            await self._answer_tool(self._tool_calls.popleft())
+        elif self._link.has_unsaved_session:
+            await self._save_session()
+        elif self._link.has_tool_calls:
+            await self._answer_tool()
         elif now >= self._typing_at:
             self._show_typing(now)
+        elif not self._belated.is_empty:
+            await self._send_belated()
         elif self._opening is not None:
             return await self._advance_opening(self._opening)
         elif self._turn is not None:
             return await self._advance_turn(self._turn, now)
-        elif self._belated:
-            await self._send_belated()
         elif self._is_finishing:
             return False
         elif now >= self._look_at:
@@ -267,46 +188,29 @@ class ConversationActor:
             return False
         return True
 
-    @property
-    def _link_state(self) -> Link:
-        if self._link.is_closed:
-            return Link.CLOSED
-        return Link.OPENING if self._link.session is None else Link.OPEN
-
     # --- what the agent's session says; called in its task, so nothing here may wait ---
 
     def _hear(self, event: AgentEvent | SessionEnd) -> None:
         now = trio.current_time()
         if isinstance(event, SessionOpened):
-            self._unsaved_session, self._last_event_id = event.session, -1
+            self._belated.forget()
         elif isinstance(event, SessionEnd):
             self._session_ended(event, now)
+        elif self._turn is not None and self._turn.is_said:
+            self._turn.hear(event, now)
         else:
-            self._agent_said(event, now)
+            self._belated.hear(event, now)
         if not (isinstance(event, ReplyPart) and event.kind is not PartKind.STOP):
             self._wake()
 
     def _session_ended(self, end: SessionEnd, now: float) -> None:
-        self._unsaved_session = None
-        self._tool_calls.clear()
         if not end.may_retry:
             self._world.alerts.raise_alert("agent_refused", f"the agent refuses sessions: {end.detail}")
-            self._refusal = end
         if self._turn is not None:
             self._turn.session_ended(end, now)
-
-    def _agent_said(self, event: AgentEvent, now: float) -> None:
-        if isinstance(event, ToolCalled):
-            self._tool_calls.append(event)
-        event_id = getattr(event, "event_id", None)
-        is_news = event_id is None or event_id > self._last_event_id
-        if self._turn is not None and self._turn.is_said:
-            self._turn.hear(event, now)
-        elif isinstance(event, AgentReplied) and is_news and now < self._belated_until:
-            # The answer had counted as complete, and was not.
-            self._belated.append(event.text)
-        if event_id is not None:
-            self._last_event_id = max(self._last_event_id, event_id)
+        elif self._gathering is not None and not end.may_retry:
+            # The session was opened ahead for the turn that comes next.
+            self._refusal = end
 
     def _wake(self) -> None:
         if not self._is_woken:
@@ -335,42 +239,36 @@ class ConversationActor:
         context = await self._store.context(self._person_id, messages_max=self._rules.history_messages)
         if context is not None:
             self._conversation_id = context.conversation_id
-            self._answer_template = self._template(Purpose.ANSWER, facts_of(context))
+            self._answer_template = self._wording.template(Purpose.ANSWER, facts_of(context))
         return context
 
-    def _template(self, purpose: Purpose, facts: CallFacts) -> Template | None:
-        """What stands for a message of this purpose where the person's window is closed."""
-        sid = self._rules.template_sids.get(purpose)
-        if not sid:
-            return None
-        try:
-            return Template(sid=sid, variables=self._world.texts.render_template_variables(purpose, facts))
-        except TextError as error:
-            self._world.alerts.raise_alert(f"text_{purpose.value}", f"a template variable failed: {error}")
-            return None
-
-    async def _save_session(self, session: AgentSession) -> None:
-        self._unsaved_session = None
+    async def _save_session(self) -> None:
+        session = self._link.take_unsaved_session()
+        if session is None:
+            return
         if self._conversation_id is not None:
             await self._store.save_session(
                 self._conversation_id, agent_conversation_id=session.conversation_id
             )
         _log.info("agent session opened", agent_conversation_id=session.conversation_id)
-        self._world.alerts.settle("agent_refused")
         if self._turn is None and self._gathering is None:
             self._link.idle()
 
     async def _close_conversation(self, close: Close) -> None:
         self._closing = None
-        self._turn = self._opening = self._gathering = None
+        self._turn = self._opening = self._gathering = self._refusal = None
         self._typing_at = self._look_at = NEVER
         self._wants_session = False
+        self._belated = BelatedReplies()
         self._link.close(reason="conversation closed")
-        work = await self._store.work(self._person_id)
-        if work.conversation_id is not None:
-            await self._store.close(work.conversation_id, now=self._world.clock.now())
-            _log.info("conversation closed", conversation_id=work.conversation_id)
-        close.done.give(work.conversation_id is not None)
+        try:
+            work = await self._store.work(self._person_id)
+            if work.conversation_id is not None:
+                await self._store.close(work.conversation_id, now=self._world.clock.now())
+                _log.info("conversation closed", conversation_id=work.conversation_id)
+            close.done.give(work.conversation_id is not None)
+        finally:
+            close.done.abandon()
 
     # --- the session ---
 
@@ -379,21 +277,21 @@ class ConversationActor:
         context = await self._context()
         if context is None:
             # Closed behind our back: there is nobody to talk to.
-            self._turn = None
+            self._end_turn()
         elif self._link.is_closed:
             self._link.open(self._nursery, session_plan(context, now=self._world.clock.now()))
 
-    async def _answer_tool(self, call: ToolCalled) -> None:
-        session = self._link.session
-        if session is None or not call.expects_response:
+    async def _answer_tool(self) -> None:
+        session, call = self._link.session, self._link.take_tool_call()
+        if session is None or call is None or not call.expects_response:
             return
         _log.warning("agent called an unknown tool", tool=call.name)
+        if self._turn is not None:
+            self._turn.tool_answered(call.call_id)
         try:
             await session.answer_tool(call.call_id, f"unknown tool: {call.name}", is_error=True)
         except SessionLostError:
-            return  # its end is on the way
-        if self._turn is not None:
-            self._turn.tool_answered(call.call_id)
+            _log.info("session lost while answering a tool")  # its end is on the way
 
     def _show_typing(self, now: float) -> None:
         self._typing_at = now + TYPING_EVERY_S
@@ -406,8 +304,8 @@ class ConversationActor:
 
     def _begin_turn(self, work: Work, now: float) -> None:
         began_at = self._gathering.first_at if self._gathering is not None else now
-        self._gathering = None
-        if not work.pending:
+        refusal, self._gathering, self._refusal = self._refusal, None, None
+        if not work.pending or self._is_deferred(work, now):
             self._end_turn()
             return
         self._turn_failures = work.turn_failures
@@ -421,20 +319,23 @@ class ConversationActor:
             began_at=began_at,
             jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
         )
-        if self._refusal is not None:
-            # The session that was opened ahead for this turn was refused; asking again changes nothing.
-            self._turn.session_ended(self._refusal, now)
-            self._refusal = None
+        if refusal is not None:
+            # Asking again changes nothing.
+            self._turn.session_ended(refusal, now)
+
+    def _is_deferred(self, work: Work, now: float) -> bool:
+        """Whether these are the messages that were given up lately, and nothing new."""
+        return now < self._deferred_until and {message.id for message in work.pending} <= self._deferred
 
     def _end_turn(self) -> None:
-        self._turn = self._refusal = None
+        self._turn = None
         self._wants_session = False
+        self._typing_at = NEVER
         if self._gathering is None:
-            self._typing_at = NEVER
             self._link.idle()
 
     async def _advance_turn(self, turn: TurnInFlight, now: float) -> bool:
-        match turn.next_step(now, self._link_state):
+        match turn.next_step(now, self._link.state):
             case Step.WAIT:
                 return False
             case Step.OPEN:
@@ -455,56 +356,33 @@ class ConversationActor:
         session = self._link.session
         if session is None:
             return
-        turn.said(now, after_event_id=self._last_event_id)
+        turn.said(now, after_event_id=self._link.last_event_id)
         try:
             await session.say(turn.turn.text)
         except SessionLostError:
             _log.info("session lost while speaking")  # its end is on the way
 
     async def _commit(self, turn: TurnInFlight, now: float) -> None:
-        pieces = split("\n\n".join(turn.answer))
-        is_new = await self._store.answer(
-            self._require_conversation(),
-            turn.turn.message_ids,
-            self._answer(turn.turn.address, pieces),
-            now=self._world.clock.now(),
-        )
-        if is_new and pieces:
-            self._world.outbox_due(self._person_id)
-        self._belated_until = now + LLM_TIMEOUT_S if turn.completes_by_silence else 0.0
-        self._world.metrics.turn_finished("answered" if pieces else "no_words", now - turn.began_at)
-        self._world.alerts.settle("agent_unanswered")
+        # What is heard from here on is no part of this answer, also while it is being stored.
+        self._turn = None
+        if turn.completes_by_silence:
+            self._belated.expect(now, after_event_id=self._link.last_event_id)
+        await self._delivery.answer(self._require_conversation(), turn, self._answer_template, now=now)
         self._end_turn()
 
     async def _give_up(self, turn: TurnInFlight, now: float) -> None:
-        rules = self._rules
-        wait_s = min(rules.failed_turn_retry_s * 2**self._turn_failures, rules.failed_turn_retry_max_s)
-        at = self._world.clock.now()
-        await self._store.defer_turn(
-            self._require_conversation(),
-            self._answer(turn.turn.address, [self._world.texts.fallback] if self._turn_failures == 0 else []),
-            retry_at=at + timedelta(seconds=wait_s),
-            now=at,
+        retry_s = await self._delivery.defer(
+            self._require_conversation(), turn, self._answer_template, failures=self._turn_failures, now=now
         )
-        self._world.outbox_due(self._person_id)
-        self._world.alerts.raise_alert(
-            "agent_unanswered", "the agent left messages unanswered; they are tried again"
-        )
-        self._world.metrics.turn_finished("failed", now - turn.began_at)
+        self._deferred, self._deferred_until = frozenset(turn.turn.message_ids), now + retry_s
         self._link.close(reason="turn given up")
         self._end_turn()
 
     async def _send_belated(self) -> None:
-        pieces = split("\n\n".join(self._belated))
-        self._belated.clear()
+        texts = self._belated.take()
         context = await self._context()
-        if context is not None and context.address is not None:
-            answer = self._answer(context.address, pieces)
-            await self._store.add_answer(context.conversation_id, answer, now=self._world.clock.now())
-            self._world.outbox_due(self._person_id)
-
-    def _answer(self, address: str, pieces: Sequence[str]) -> Answer:
-        return Answer(address=address, pieces=pieces, template=self._answer_template)
+        if context is not None:
+            await self._delivery.add(context, texts, self._answer_template)
 
     def _require_conversation(self) -> int:
         if self._conversation_id is None:
@@ -519,47 +397,27 @@ class ConversationActor:
         if context is None or call is None or context.address is None:
             await self._store.drop_opening(call_id, reason="nobody to write to")
             return
-        opening = await self._write_opening(context, call, context.address)
+        opening = self._wording.opening(context, call, context.address)
         if opening is None:
+            await self._store.drop_opening(call_id, reason=f"no text for the outcome {call.outcome.value}")
             return
+        # A session that is open knows neither of this call nor of the message that follows it.
+        had_seat = not self._link.is_closed
+        self._link.close(reason="a call has ended")
         if not self._rules.opens_socket_at_call_end or call.outcome is not CallOutcome.COMPLETED:
-            await self._queue_opening(opening)
-        elif self._link.is_closed and self._world.budget.is_exhausted:
-            await self._queue_opening(evolve(opening, note=NOTE_WITHOUT_AGENT))
+            await self._delivery.opening(opening)
+        elif self._world.budget.is_exhausted and not had_seat:
+            await self._delivery.opening(evolve(opening, note=NOTE_WITHOUT_AGENT))
         else:
-            if self._link.is_closed:
-                plan = session_plan(context, now=self._world.clock.now(), opening=opening.text)
-                self._link.open(self._nursery, plan)
+            plan = session_plan(context, now=self._world.clock.now(), opening=opening.text)
+            self._link.open(self._nursery, plan)
             self._opening = opening
-
-    async def _write_opening(self, context: PersonContext, call: KnownCall, address: str) -> Opening | None:
-        facts = facts_of(context, call)
-        try:
-            text = self._world.texts.render_follow_up(call.outcome, facts)
-        except TextError as error:
-            self._world.alerts.raise_alert("text_opening", f"an opening could not be written: {error}")
-            text = None
-        if text is None:
-            await self._store.drop_opening(call.id, reason=f"no text for the outcome {call.outcome.value}")
-            return None
-        return Opening(
-            call_id=call.id,
-            conversation_id=context.conversation_id,
-            address=address,
-            text=text,
-            template=self._template(Purpose.OPENING, facts),
-        )
 
     async def _advance_opening(self, opening: Opening) -> bool:
         """Send the opening as soon as it is known whether there is a session for the talk that follows."""
-        if self._link_state is Link.OPENING:
+        if self._link.state is Link.OPENING:
             return False
-        self._opening = self._refusal = None
-        note = None if self._link_state is Link.OPEN else NOTE_WITHOUT_AGENT
-        await self._queue_opening(evolve(opening, note=note))
+        self._opening = None
+        note = None if self._link.state is Link.OPEN else NOTE_WITHOUT_AGENT
+        await self._delivery.opening(evolve(opening, note=note))
         return True
-
-    async def _queue_opening(self, opening: Opening) -> None:
-        if await self._store.queue_opening(opening, now=self._world.clock.now()):
-            _log.info("opening queued", call_id=opening.call_id, note=opening.note)
-            self._world.outbox_due(self._person_id)

@@ -1,5 +1,6 @@
 """A conversation's link to the agent: one session at a time, opened when needed, gone at any moment."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -7,8 +8,16 @@ import structlog
 import trio
 from attrs import define, field
 
-from actors.agent_events import AgentEvent, SessionEnd, SessionEndReason, SessionOpened, SessionPlan
+from actors.agent_events import (
+    AgentEvent,
+    SessionEnd,
+    SessionEndReason,
+    SessionOpened,
+    SessionPlan,
+    ToolCalled,
+)
 from actors.conversation.socket_budget import NoSeatError, SocketBudget
+from actors.conversation.turn_in_flight import Link
 from actors.metrics import Metrics
 from actors.ports import AgentSession, AgentSessions
 
@@ -24,7 +33,10 @@ class _Run:
     began_at: float
     close: Callable[[], None]
     session: AgentSession | None = None
+    is_saved: bool = False
     idle_since: float | None = None
+    last_event_id: int = -1
+    tool_calls: deque[ToolCalled] = field(factory=deque)
     scope: trio.CancelScope = field(factory=trio.CancelScope)
 
     def give_way(self) -> None:
@@ -36,7 +48,8 @@ class AgentLink:
     """Opens, holds and closes the agent session of one conversation.
 
     Everything heard of the present session, its end included, goes to `hear`, in order, in the session's own
-    task; `hear` must neither block nor raise. Nothing is heard of a session after `close`.
+    task; `hear` must neither block nor raise. Nothing is heard of a session after `close`, and what it left
+    to do is gone with it.
     """
 
     sessions: AgentSessions
@@ -55,9 +68,39 @@ class AgentLink:
         return self._run is None
 
     @property
+    def state(self) -> Link:
+        if self._run is None:
+            return Link.CLOSED
+        return Link.OPENING if self._run.session is None else Link.OPEN
+
+    @property
     def idle_since(self) -> float | None:
         """Monotonic time since when an open session serves nobody."""
         return None if self._run is None else self._run.idle_since
+
+    @property
+    def last_event_id(self) -> int:
+        """The newest event that was heard of the session before the present one; -1 before the first."""
+        return -1 if self._run is None else self._run.last_event_id
+
+    @property
+    def has_unsaved_session(self) -> bool:
+        return self._run is not None and self._run.session is not None and not self._run.is_saved
+
+    @property
+    def has_tool_calls(self) -> bool:
+        return self._run is not None and bool(self._run.tool_calls)
+
+    def take_unsaved_session(self) -> AgentSession | None:
+        """The session that was opened and not yet taken from here, once."""
+        if self._run is None or self._run.is_saved:
+            return None
+        self._run.is_saved = self._run.session is not None
+        return self._run.session
+
+    def take_tool_call(self) -> ToolCalled | None:
+        """The oldest tool call that was not yet taken from here."""
+        return self._run.tool_calls.popleft() if self._run is not None and self._run.tool_calls else None
 
     def open(self, nursery: trio.Nursery, plan: SessionPlan) -> None:
         """Begin to open a session; `hear` is told `SessionOpened`, or the end. The link must be closed."""
@@ -66,7 +109,8 @@ class AgentLink:
         run = self._run = _Run(
             trio.current_time(), close=lambda: self._close(run, reason="socket needed elsewhere")
         )
-        nursery.start_soon(self._live, run, plan, name="agent session")
+        # A plan carries a whole history, and these tasks live as long as the session: it is handed through.
+        nursery.start_soon(self._live, run, [plan], name="agent session")
 
     def close(self, *, reason: str) -> None:
         """Close the session, politely and in the background; without one nothing happens."""
@@ -89,25 +133,27 @@ class AgentLink:
         if run is self._run:
             self._run = None
 
-    async def _live(self, run: _Run, plan: SessionPlan) -> None:
+    async def _live(self, run: _Run, plan: list[SessionPlan]) -> None:
         end: SessionEnd | None = None
-        with run.scope:
-            try:
-                await self.budget.take(run)
-            except NoSeatError:
-                end = SessionEnd(
-                    reason=SessionEndReason.LOST, code=None, detail="every agent socket is in use"
-                )
-            else:
-                try:
-                    end = await self.sessions.run(plan, lambda event: self._heard(run, event))
-                finally:
-                    self.budget.leave(run)
-        self.metrics.agent_session_closed(end.code if end is not None else 1000)
+        try:
+            with run.scope:
+                end = await self._hold(run, plan)
+        finally:
+            self.metrics.agent_session_closed(end.code if end is not None else 1000)
         if run is self._run and end is not None:
             self._run = None
             _log.info("agent session ended", reason=end.reason.value, code=end.code, detail=end.detail)
             self.hear(end)
+
+    async def _hold(self, run: _Run, plan: list[SessionPlan]) -> SessionEnd:
+        try:
+            await self.budget.take(run)
+        except NoSeatError:
+            return SessionEnd(reason=SessionEndReason.LOST, code=None, detail="every agent socket is in use")
+        try:
+            return await self.sessions.run(plan.pop(), lambda event: self._heard(run, event))
+        finally:
+            self.budget.leave(run)
 
     def _heard(self, run: _Run, event: AgentEvent) -> None:
         if run is not self._run:
@@ -115,4 +161,9 @@ class AgentLink:
         if isinstance(event, SessionOpened):
             run.session = event.session
             self.metrics.agent_session_opened(trio.current_time() - run.began_at)
+        elif isinstance(event, ToolCalled):
+            run.tool_calls.append(event)
         self.hear(event)
+        event_id = getattr(event, "event_id", None)
+        if event_id is not None:
+            run.last_event_id = max(run.last_event_id, event_id)

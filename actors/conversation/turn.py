@@ -235,3 +235,41 @@ class AnswerCollector:
             self._tools_running.clear()
         if event_id is not None:
             self._newest_words_id = max(self._newest_words_id, event_id)
+
+
+@define
+class BelatedReplies:
+    """Replies that come after an answer had counted as complete and was not. Times are monotonic seconds."""
+
+    _expected_until: float = field(default=0.0, init=False)
+    _after_event_id: int = field(default=-1, init=False)
+    _texts: list[str] = field(factory=list, init=False)
+
+    def expect(self, now: float, *, after_event_id: int) -> None:
+        """The agent did not say that its answer was over; `after_event_id` is the newest event of it."""
+        self._expected_until = now + LLM_TIMEOUT_S
+        self._after_event_id = after_event_id
+
+    def forget(self) -> None:
+        """Nothing more belongs to the last answer."""
+        self._expected_until = 0.0
+
+    def hear(self, event: AgentEvent, now: float) -> None:
+        if not isinstance(event, AgentReplied) or now >= self._expected_until:
+            return
+        if event.event_id is not None:
+            # Older ones stand in the answer already, such as the final text of parts that were taken for it.
+            if event.event_id <= self._after_event_id:
+                return
+            self._after_event_id = event.event_id
+        if event.text.strip():
+            self._texts.append(event.text)
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._texts
+
+    def take(self) -> list[str]:
+        """What was heard since this was last called."""
+        texts, self._texts = self._texts, []
+        return texts

@@ -5,7 +5,7 @@ id makes it one call. Finding only records it. A second loop takes what was reco
 details until the analysis is there or has taken too long, and hands them on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -31,6 +31,7 @@ from actors.ports import (
     VendorUnavailableError,
     WallClock,
 )
+from actors.runtime.backoff import doubling_s
 from actors.watch.call_intake import CallIntake
 
 _log = structlog.get_logger(__name__)
@@ -40,6 +41,7 @@ LONGEST_CALL = timedelta(hours=2)
 FULL_LOOK_EVERY_S = 3600.0
 DETAILS_PAGE = 100
 DETAILS_SWEEP_S = 2.0
+FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 30.0
 UNKNOWN_ATTEMPTS_MAX = 8
 """A call that ElevenLabs does not know may be too new; after so many looks it never existed."""
@@ -111,17 +113,18 @@ class CallMonitor:
     # --- finding ---
 
     async def _poll(self) -> None:
-        try:
-            await self._poll_batches()
-            await self._poll_conversations()
-        except VendorRefusedError as error:
-            self._alerts.raise_alert("elevenlabs_refused", f"ElevenLabs refuses us: {error}")
-            self._failed(error)
-        except (VendorUnavailableError, StoreUnavailableError) as error:
-            self._failed(error)
+        # Either may work while the other does not.
+        errors = [await _error_of(look) for look in (self._poll_batches, self._poll_conversations)]
+        refused = next((error for error in errors if isinstance(error, VendorRefusedError)), None)
+        if refused is not None:
+            self._alerts.raise_alert("elevenlabs_refused", f"ElevenLabs refuses us: {refused}")
+        else:
+            self._alerts.settle("elevenlabs_refused")
+        failed = next((error for error in errors if error is not None), None)
+        if failed is not None:
+            self._failed(failed)
         else:
             self.state = MonitorState(last_poll_at=self._clock.now(), last_error=None)
-            self._alerts.settle("elevenlabs_refused")
             self._alerts.settle("monitor")
 
     def _failed(self, error: Exception) -> None:
@@ -132,7 +135,8 @@ class CallMonitor:
     async def _poll_batches(self) -> None:
         settled = await self._store.settled_batches()
         oldest = self._clock.now() - self._rules.lookback
-        async for summary in self._source.batches():
+        # Read to its end before anything else may fail: a generator that is left half way must be closed by hand.
+        for summary in [summary async for summary in self._source.batches()]:
             if summary.updated_at < oldest or _is_settled(summary, settled.get(summary.id)):
                 continue
             batch = await self._source.batch(summary.id)
@@ -152,18 +156,20 @@ class CallMonitor:
         is_full = now >= self._full_look_at
         lookback = self._rules.lookback if is_full else min(LONGEST_CALL, self._rules.lookback)
         seen: list[SeenCall] = []
-        async for call in self._source.finished_calls(started_after=self._clock.now() - lookback):
-            seen.append(call)
-            if len(seen) >= DETAILS_PAGE:
-                await self._see(seen)
-                seen = []
+        try:
+            async for call in self._source.finished_calls(started_after=self._clock.now() - lookback):
+                seen.append(call)  # noqa: PERF401 - what was read before a failure counts
+        except (VendorUnavailableError, VendorRefusedError):
+            await self._see(seen)
+            raise
         await self._see(seen)
         if is_full:
             self._full_look_at = now + FULL_LOOK_EVERY_S
 
     async def _see(self, calls: Sequence[SeenCall]) -> None:
-        if await self._intake.see(calls):
-            self.details_due()
+        for start in range(0, len(calls), DETAILS_PAGE):
+            if await self._intake.see(calls[start : start + DETAILS_PAGE]):
+                self.details_due()
 
     # --- fetching ---
 
@@ -217,8 +223,17 @@ class CallMonitor:
             await self._look_again(call)
 
     async def _look_again(self, call: AwaitedCall) -> None:
-        wait_s = min(2.0 * 2**call.attempts, LONGEST_WAIT_S)
+        wait_s = doubling_s(FIRST_WAIT_S, call.attempts, max_s=LONGEST_WAIT_S)
         await self._store.postpone(call.id, until=self._clock.now() + timedelta(seconds=wait_s))
+
+
+async def _error_of(look: Callable[[], Awaitable[None]]) -> Exception | None:
+    """The expected failure of a look at ElevenLabs, None when it went through."""
+    try:
+        await look()
+    except (VendorRefusedError, VendorUnavailableError, StoreUnavailableError) as error:
+        return error
+    return None
 
 
 def _is_settled(summary: BatchSummary, settled_at: datetime | None) -> bool:

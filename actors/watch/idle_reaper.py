@@ -2,7 +2,7 @@
 
 import trio
 
-from actors.conversation.actor import ConversationMessage, Nudge
+from actors.conversation.mail import ConversationMessage, Nudge
 from actors.runtime.registry import Registry
 
 
@@ -19,5 +19,7 @@ class IdleReaper:
         while True:
             await trio.sleep(self._every_s)
             for person_id in self._conversations:
-                self._conversations.post(person_id, Nudge.REAP)
+                # Who has gone meanwhile would be started anew by a message.
+                if person_id in self._conversations:
+                    self._conversations.post(person_id, Nudge.REAP)
                 await trio.lowlevel.checkpoint()

@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from actors.alerts import Alerts
-from actors.conversation.actor import ConversationMessage, MessageArrived
+from actors.conversation.mail import ConversationMessage, MessageArrived
 from actors.ports import (
     InboxStore,
     Messaging,

@@ -7,12 +7,14 @@ only way to neither lose nor double. What remains is one window: a message that 
 list within `certain_after_s` would be sent twice.
 """
 
+import contextvars
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 import trio
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from actors.alerts import Alerts
 from actors.conversation.permission import goes_as_template
@@ -27,6 +29,7 @@ from actors.ports import (
     VendorUnavailableError,
     WallClock,
 )
+from actors.runtime.backoff import doubling_s
 
 _log = structlog.get_logger(__name__)
 
@@ -66,19 +69,21 @@ class Pace:
     """Even spacing of what must not exceed a rate, with pauses on demand."""
 
     per_second: float
-    _next_at: float = 0.0
+    _next_at: float = field(default=0.0, init=False)
+    _paused_until: float = field(default=0.0, init=False)
 
     async def wait(self) -> None:
         """Wait for the next slot. A cancelled wait has used its slot up."""
-        now = trio.current_time()
-        slot = max(now, self._next_at)
-        self._next_at = slot + 1 / self.per_second
-        if slot > now:
+        while True:
+            slot = max(trio.current_time(), self._next_at, self._paused_until)
+            self._next_at = slot + 1 / self.per_second
             await trio.sleep_until(slot)
+            if slot >= self._paused_until:
+                return
 
     def pause(self, seconds: float) -> None:
-        """No slot before that many seconds have passed."""
-        self._next_at = max(self._next_at, trio.current_time() + seconds)
+        """No slot before that many seconds have passed, for those who wait already too."""
+        self._paused_until = max(self._paused_until, trio.current_time() + seconds)
 
 
 class Outbox:
@@ -113,7 +118,10 @@ class Outbox:
             self._due_again.add(person_id)
         elif self._nursery is not None:
             self._active.add(person_id)
-            self._nursery.start_soon(self._serve, person_id, name=f"outbox lane {person_id}")
+            # In an empty context: a request that told of a message must not be kept alive by its sending.
+            contextvars.Context().run(
+                partial(self._nursery.start_soon, self._serve, person_id, name=f"outbox lane {person_id}")
+            )
 
     async def until_idle(self) -> None:
         """Wait until nobody's messages are being sent."""
@@ -155,13 +163,14 @@ class Outbox:
 
     async def _serve(self, person_id: int) -> None:
         """Send one person's messages until nothing more may go now."""
+        structlog.contextvars.bind_contextvars(person_id=person_id)
         try:
             async with self._limit:
                 while await self._send_next(person_id) or person_id in self._due_again:
                     self._due_again.discard(person_id)
         except StoreUnavailableError as error:
             # What was under way counts as unknown; the sweep comes back to it.
-            _log.warning("outbox lane stopped", person_id=person_id, detail=str(error))
+            _log.warning("outbox lane stopped", detail=str(error))
         finally:
             self._active.discard(person_id)
             self._due_again.discard(person_id)
@@ -169,6 +178,8 @@ class Outbox:
 
     async def _send_next(self, person_id: int) -> bool:
         """Send or settle the head of a lane; True when there is more to do at once."""
+        # First the slot, then the claim: from the claim on the message may have been sent, and its age counts.
+        await self._pace.wait()
         message = await self._store.claim(person_id, now=self._clock.now())
         if message is not None:
             return await self._send(message)
@@ -181,7 +192,6 @@ class Outbox:
         return await self._settle(doubtful, age)
 
     async def _send(self, message: Outgoing) -> bool:
-        await self._pace.wait()
         as_template = goes_as_template(message, self._clock.now())
         result = await self._messaging.send(message, as_template=as_template)
         now = self._clock.now()
@@ -209,7 +219,7 @@ class Outbox:
             self._alerts.raise_alert("twilio_credentials", f"Twilio refuses our credentials: {result.detail}")
         if now - message.created_at > timedelta(seconds=self._rules.give_up_after_s):
             return await self._store.refused(message.id, code=result.code or 0, detail=result.detail, now=now)
-        backoff_s = min(self._rules.retry_first_s * 2**message.attempts, self._rules.retry_max_s)
+        backoff_s = doubling_s(self._rules.retry_first_s, message.attempts, max_s=self._rules.retry_max_s)
         wait_s = max(backoff_s, result.retry_after_s or 0.0)
         if result.code in RATE_CODES:
             self._pace.pause(wait_s)
@@ -223,7 +233,9 @@ class Outbox:
             listed = await self._messaging.sent_to(message.address, since=since)
         except (VendorUnavailableError, VendorRefusedError) as error:
             _log.warning("a send cannot be looked up", message_id=message.id, detail=str(error))
+            self._alerts.raise_alert("outbox_lookup", f"sent messages cannot be looked up: {error}")
             return False
+        self._alerts.settle("outbox_lookup")
         known = await self._store.known_sids([sent.sid for sent in listed])
         found = match_sent(message, [sent for sent in listed if sent.sid not in known])
         now = self._clock.now()

@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from actors.alerts import Alerts
-from actors.conversation.actor import ConversationMessage, Nudge
+from actors.conversation.mail import ConversationMessage, Nudge
 from actors.ports import RecoveryStore, StoreUnavailableError, WallClock
 from actors.runtime.registry import Registry
 

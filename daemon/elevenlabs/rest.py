@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from actors.calls import Batch, BatchSummary, CallDetails, SeenCall
 from daemon.elevenlabs import mapping
@@ -30,7 +30,24 @@ _PAGES_MAX = 1000
 
 _ERROR_MAX_BYTES = 64 * 1024
 
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
 T = TypeVar("T")
+
+
+class OutcomeUnknownError(ApiUnavailableError):
+    """What was asked for may have been done: it was sent, and no usable answer came."""
+
+
+@frozen(kw_only=True)
+class _Request:
+    """`timeout_s` is for the whole of it; a `body` is sent as JSON."""
+
+    path: str
+    timeout_s: float
+    method: str = "GET"
+    params: Mapping[str, str | int] = field(factory=dict)
+    body: Record | None = None
 
 
 def _api_root(base_url: str) -> str:
@@ -62,7 +79,7 @@ class RestApi:
 
     async def find(self, path: str) -> Record | None:
         """As `get`; None where there is no such thing."""
-        answer = await self._ask(path, {})
+        answer = await self._ask(_Request(path=path, timeout_s=self.timeout_s))
         if isinstance(answer, Problem):
             if answer.status == 404 and not answer.is_unknown_path:
                 return None
@@ -76,28 +93,51 @@ class RestApi:
             ApiUnavailableError: no answer in time, or the answer is to come back later.
             ApiRefusedError: any other refusal.
         """
-        answer = await self._ask(path, params)
+        answer = await self._ask(_Request(path=path, params=params, timeout_s=self.timeout_s))
         if isinstance(answer, Problem):
             raise answer.error()
         return answer
 
-    async def _ask(self, path: str, params: Mapping[str, str | int]) -> Record | Problem:
+    async def post(self, path: str, body: Record, *, timeout_s: float) -> Record:
+        """The JSON object that answers a request which changes something. It is sent once. Cancelled, its
+        outcome is as unknown as after `OutcomeUnknownError`.
+
+        Raises:
+            OutcomeUnknownError: it may have been done.
+            ApiUnavailableError: it was not done; later it may be.
+            ApiRefusedError: it was not done.
+        """
         try:
-            with trio.fail_after(self.timeout_s):
-                return await self._exchange(path, params)
+            answer = await self._ask(_Request(method="POST", path=path, body=body, timeout_s=timeout_s))
+        except ApiUnavailableError as error:
+            if isinstance(error.__cause__, _NEVER_SENT):
+                raise
+            raise OutcomeUnknownError(str(error), status=None) from error
+        if isinstance(answer, Problem):
+            # A server or a proxy that fails, or waits for the end of the request in vain, may have passed it on.
+            if answer.status >= 500 or answer.status == 408:
+                raise OutcomeUnknownError(answer.sentence, status=answer.status)
+            raise answer.error()
+        return answer
+
+    async def _ask(self, request: _Request) -> Record | Problem:
+        try:
+            with trio.fail_after(request.timeout_s):
+                return await self._exchange(request)
         except trio.TooSlowError:
-            raise ApiUnavailableError(f"no answer within {self.timeout_s:g} s", status=None) from None
+            raise ApiUnavailableError(f"no answer within {request.timeout_s:g} s", status=None) from None
         except httpx.HTTPError as error:
             reason = sentence(f"no answer: {type(error).__name__}: {error}")
             raise ApiUnavailableError(reason, status=None) from error
 
-    async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Record | Problem:
+    async def _exchange(self, request: _Request) -> Record | Problem:
         async with self.client.stream(
-            "GET",
-            self.base_url + path,
-            params=dict(params),
+            request.method,
+            self.base_url + request.path,
+            params=dict(request.params),
+            json=request.body,
             headers={"xi-api-key": self.api_key},
-            timeout=self.timeout_s,
+            timeout=request.timeout_s,
         ) as response:
             if not response.is_success:
                 page = await _read(response, _ERROR_MAX_BYTES)

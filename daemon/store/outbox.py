@@ -91,8 +91,8 @@ WHERE id = %(message_id)s AND status = 'sending'
 
 _KNOWN_SIDS = "SELECT twilio_sid FROM message WHERE twilio_sid = ANY(%(sids)s::text[])"
 
-# Whatever Twilio reports of a message, it has accepted it. One without SID that nobody knew to be accepted is found
-# by our own id; with another SID than this it was sent twice, and the report is about the copy.
+# Whatever Twilio reports of a message, it has accepted it. One that nobody knew to be accepted has no SID yet and is
+# found by our own id; one that has another SID than this was sent twice, and the report is about the copy.
 _MOVE = """
     UPDATE message
     SET twilio_sid = %(sid)s,
@@ -101,10 +101,7 @@ _MOVE = """
         error_code = %(error_code)s,
         accepted_at = coalesce(accepted_at, %(now)s),
         sending_since = NULL
-    WHERE (
-            twilio_sid = %(sid)s
-            OR id = %(message_id)s AND twilio_sid IS NULL AND status IN ('pending', 'sending')
-        )
+    WHERE (twilio_sid = %(sid)s OR id = %(message_id)s AND twilio_sid IS NULL)
         AND direction = 'outbound' AND status_rank < %(rank)s
 """
 

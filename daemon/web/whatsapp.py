@@ -9,7 +9,7 @@ from attrs import frozen
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from actors.conversation.actor import ConversationMessage, MessageArrived
+from actors.conversation.mail import ConversationMessage, MessageArrived
 from actors.messages import BadFieldError, InboundMessage, StatusReport
 from actors.ports import InboxStore, OutboxStore, StoreUnavailableError, WallClock
 from daemon.web.door import TwilioDoor

@@ -37,7 +37,7 @@ INSERT INTO call (
 SELECT
     'conv_' || p.id, 'batch', now(), 'agent_lab_voice', p.phone_number, p.id, c.id, 'completed',
     now() - interval '1 day', now() - interval '1 day', 120,
-    (SELECT jsonb_agg(jsonb_build_object('role', 'user', 'message', 'Quiero saber cuánto cuesta el plan. ' || n))
+    (SELECT jsonb_agg(jsonb_build_object('role', 'user', 'text', 'Quiero saber cuánto cuesta el plan. ' || n))
         FROM generate_series(1, 20) n),
     'Pidió precios del plan básico y quedó en decidir con su socio.', 'handled', now()
 FROM person p JOIN conversation c ON c.person_id = p.id

@@ -130,8 +130,7 @@ class Floor:
 
 
 async def signed_form() -> dict[str, str]:
-    body = (await request.get_data()).decode()
-    pairs = parse_qsl(body, keep_blank_values=True)
+    pairs = parse_qsl(str(await request.get_data(as_text=True)), keep_blank_values=True)
     signed = (
         PUBLIC_URL + request.full_path.rstrip("?") + "".join(name + value for name, value in sorted(pairs))
     )

@@ -17,6 +17,7 @@ from tests.bench.vendors import Vendors
 from tests.bench.window import Reading, Window, read_delays
 
 WARM_UP_S = 3.0
+_LOG_SHOWN_CHARACTERS = 4000
 
 
 class Subject(StrEnum):
@@ -85,10 +86,12 @@ async def open_stage(
             program = surroundings.floor() if subject is Subject.FLOOR else surroundings.daemon(settings)
             try:
                 yield Stage(database=database, vendors=vendors, program=program)
+                if vendors.problems:
+                    raise SpoiltError(f"{len(vendors.problems)} problems: {vendors.problems[:5]}")
+            except BaseException as error:
+                error.add_note(program.log[-_LOG_SHOWN_CHARACTERS:])
+                raise
             finally:
                 program.kill()
-            if vendors.problems:
-                problems = f"{len(vendors.problems)} problems: {vendors.problems[:5]}"
-                raise SpoiltError(f"{problems}\n{program.log[-2000:]}")
             nursery.cancel_scope.cancel()
     await database.drop(f"bench_{subject}")

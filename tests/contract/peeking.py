@@ -28,6 +28,10 @@ class Peek(Protocol):
 
     async def call(self, call_id: str) -> CallState: ...
 
+    async def origin(self, call_id: str) -> tuple[str | None, str | None]:
+        """A call's batch and recipient."""
+        ...
+
     async def conversation_status(self, conversation_id: int) -> str: ...
 
 
@@ -42,6 +46,10 @@ class MemoryPeek:
     async def call(self, call_id: str) -> CallState:
         row = self.database.calls[call_id]
         return CallState(row.follow_up.value, row.follow_up_note)
+
+    async def origin(self, call_id: str) -> tuple[str | None, str | None]:
+        row = self.database.calls[call_id]
+        return row.batch_id, row.recipient_id
 
     async def conversation_status(self, conversation_id: int) -> str:
         return self.database.conversations[conversation_id].status.name.lower()
@@ -65,6 +73,11 @@ class PostgresPeek:
         )
         assert row is not None
         return CallState(*row)
+
+    async def origin(self, call_id: str) -> tuple[str | None, str | None]:
+        row = await self.pool.fetch_one("SELECT batch_id, recipient_id FROM call WHERE id = %s", (call_id,))
+        assert row is not None
+        return row[0], row[1]
 
     async def conversation_status(self, conversation_id: int) -> str:
         row = await self.pool.fetch_one("SELECT status FROM conversation WHERE id = %s", (conversation_id,))

@@ -75,8 +75,11 @@ async def test_a_call_seen_again_fills_in_what_was_missing_and_nothing_else(stor
         seen(sighting=CallSighting.BATCH, outcome=CallOutcome.VOICEMAIL), phone_number="+573001112233"
     )
     await stores.calls.see([again], now=LATER)
-    await stores.calls.see([seen(outcome=CallOutcome.FAILED)], now=LATER)
+    await stores.calls.see([seen(outcome=CallOutcome.FAILED, batch_id="btcal_1")], now=LATER)
+    await stores.calls.see([seen(batch_id="btcal_2", recipient_id="rcpt_1")], now=LATER)
+    await stores.calls.see([seen(recipient_id="rcpt_2")], now=LATER)
 
+    assert await stores.peek.origin("conv_1") == ("btcal_1", "rcpt_1")
     (call,) = await stores.calls.awaiting_details(now=NOW, limit=10)
     assert (call.sighting, call.seen_at, call.attempts) == (CallSighting.CONVERSATIONS, NOW, 0)
     assert (call.outcome, call.phone_number) == (CallOutcome.VOICEMAIL, ANA_CANONICAL)
@@ -222,6 +225,14 @@ async def test_what_was_seen_stays_where_the_details_are_silent(stores: Stores) 
     assert context is not None
     assert context.calls[0].variables == variables
     assert context.calls[0].outcome is CallOutcome.COMPLETED
+
+
+async def test_batch_and_recipient_may_come_with_the_details(stores: Stores) -> None:
+    await stores.calls.see([seen(batch_id="btcal_1")], now=NOW)
+
+    await save(stores, evolve(details(), batch_id="btcal_2", recipient_id="rcpt_1"))
+
+    assert await stores.peek.origin("conv_1") == ("btcal_1", "rcpt_1")
 
 
 async def test_a_name_from_a_call_is_filled_in_where_none_is_known(stores: Stores) -> None:

@@ -178,14 +178,14 @@ async def test_an_empty_answer_settles_its_messages(stores: Stores) -> None:
 
 async def test_an_answer_ends_a_row_of_failures(stores: Stores) -> None:
     person_id = await stores.new_person("SM1")
-    conversation_id = await stores.conversation_id(person_id)
     (message,) = (await stores.conversations.work(person_id)).pending
+    await stores.receive(inbound("SM2"))
+    conversation_id = await stores.conversation_id(person_id)
     await stores.conversations.defer_turn(conversation_id, answer(), retry_at=NOW + 60 * MINUTE, now=NOW)
 
     await stores.conversations.answer(conversation_id, [message.id], answer("uno"), now=NOW)
 
     assert (await stores.conversations.work(person_id)).turn_failures == 0
-    await stores.receive(inbound("SM2"))
     assert await stores.recovery.people_with_work(now=NOW, after=0, limit=10) == [person_id]
 
 

@@ -127,6 +127,39 @@ async def test_a_message_after_a_close_opens_a_conversation_with_the_same_agent(
     assert context.agent_id == "agent_special"
 
 
+async def test_of_several_closed_conversations_the_newest_gives_the_agent(stores: Stores) -> None:
+    person_id = 0
+    for number, agent_id in enumerate(("agent_first", "agent_second")):
+        await stores.calls.see([seen(f"conv_{number}")], now=NOW)
+        person_id = (
+            await stores.calls.save_details(
+                details(f"conv_{number}"),
+                client_name=None,
+                identities=[ANA_CANONICAL],
+                follow_up=FollowUpState.DUE,
+                agent_id=agent_id,
+            )
+            or 0
+        )
+        await stores.conversations.close(await stores.conversation_id(person_id), now=NOW)
+
+    await stores.receive(inbound("SM1"))
+
+    context = await stores.conversations.context(person_id, messages_max=10)
+    assert context is not None
+    assert context.agent_id == "agent_second"
+
+
+async def test_a_number_is_filled_in_and_leaves_the_name_alone(stores: Stores) -> None:
+    await stores.receive(inbound("SM1", identities=["MX.1A2B"], phone_number=None, profile_name="Ana"))
+    await stores.receive(inbound("SM2", identities=["MX.1A2B", ANA_CANONICAL], profile_name="Otra"))
+    person_id = (await stores.receive(inbound("SM3", identities=["MX.1A2B"]))).person_id
+
+    context = await stores.conversations.context(person_id, messages_max=10)
+    assert context is not None
+    assert context.name == "Ana"
+
+
 async def test_a_message_ends_the_wait_of_a_failed_turn(stores: Stores) -> None:
     person_id = await stores.new_person("SM1")
     conversation_id = await stores.conversation_id(person_id)

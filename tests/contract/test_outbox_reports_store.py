@@ -60,6 +60,17 @@ async def test_a_report_of_a_second_copy_leaves_the_message_alone(stores: Stores
     assert await stores.peek.message(message.id) == MessageState("accepted", "SM8")
 
 
+async def test_a_report_of_a_refused_message_leaves_it_refused(stores: Stores) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno")
+    message = await stores.claim(person_id)
+    await stores.outbox.refused(message.id, code=21211, detail="x", now=NOW)
+
+    await stores.outbox.report(report("SM8", DeliveryStatus.SENT, message_id=message.id), now=NOW)
+
+    assert await stores.peek.message(message.id) == MessageState("refused", None, 21211)
+
+
 async def test_a_report_does_not_touch_an_inbound_message(stores: Stores) -> None:
     person_id = await stores.new_person("SM1")
 

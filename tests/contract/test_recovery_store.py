@@ -47,6 +47,15 @@ async def test_whoever_waits_for_an_opening_has_work(stores: Stores) -> None:
     assert await stores.recovery.people_with_work(now=NOW + MINUTE, after=0, limit=10) == [person_id]
 
 
+async def test_openings_come_page_by_page_too(stores: Stores) -> None:
+    caller = await stores.due_call()
+    writer = (await many(stores, 1))[0]
+    assert caller < writer
+
+    assert await stores.recovery.people_with_work(now=NOW, after=0, limit=1) == [caller]
+    assert await stores.recovery.people_with_work(now=NOW, after=caller, limit=1) == [writer]
+
+
 async def test_people_come_in_the_order_of_their_ids_page_by_page(stores: Stores) -> None:
     people = await many(stores, 5)
 

@@ -42,7 +42,7 @@ HAVING count(*) = %s
 
 @frozen(kw_only=True)
 class Ring:
-    """Where contenders meet: `holder` keeps what they want until all of them wait for it."""
+    """Where contenders meet: `holder` keeps what they want until all of them wait, one behind the other."""
 
     holder: Connection
     observer: Connection
@@ -53,8 +53,10 @@ class Ring:
         with trio.fail_after(LIMIT_S):
             async with trio.open_nursery() as nursery, self.holder.transaction():
                 await self.holder.fetch_all(hold, params)
-                results = _start_all(nursery, contenders)
-                await until_row(self.observer, WAITING, list(self.pids), len(contenders))
+                results: list[Any] = [None] * len(contenders)
+                for place, contender in enumerate(contenders):
+                    nursery.start_soon(_run, contender, results, place)
+                    await until_row(self.observer, WAITING, list(self.pids), place + 1)
         return results
 
 
@@ -62,19 +64,14 @@ async def race(*contenders: Contender) -> list[Any]:
     """The results in the order of the contenders, who meet where they happen to."""
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
-            results = _start_all(nursery, contenders)
+            results: list[Any] = [None] * len(contenders)
+            for place, contender in enumerate(contenders):
+                nursery.start_soon(_run, contender, results, place)
     return results
 
 
-def _start_all(nursery: trio.Nursery, contenders: Sequence[Contender]) -> list[Any]:
-    results = [None] * len(contenders)
-
-    async def run(place: int, contender: Contender) -> None:
-        results[place] = await contender()
-
-    for place, contender in enumerate(contenders):
-        nursery.start_soon(run, place, contender)
-    return results
+async def _run(contender: Contender, results: list[Any], place: int) -> None:
+    results[place] = await contender()
 
 
 @pytest.fixture
@@ -157,6 +154,28 @@ async def test_webhook_and_poll_follow_a_call_up_once(stores: Stores, pool: Pool
     assert await pool.fetch_one("SELECT count(*) FROM conversation") == (1,)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_details_that_come_at_once_do_not_undo_each_other(
+    stores: Stores, ring: Ring, order: int
+) -> None:
+    await stores.calls.see([seen()], now=NOW)
+
+    def save(follow_up: FollowUpState) -> Contender:
+        return partial(
+            stores.calls.save_details,
+            details(),
+            client_name="Ana",
+            identities=[ANA_CANONICAL],
+            follow_up=follow_up,
+            agent_id=TEXT_AGENT,
+        )
+
+    contenders = [save(FollowUpState.DUE), save(FollowUpState.AWAITING_DETAILS)][::order]
+    await ring.collide("SELECT id FROM call FOR UPDATE", (), *contenders)
+
+    assert await stores.peek.call("conv_1") == CallState("due")
+
+
 # --- Inbound messages -------------------------------------------------------------------------------------
 
 
@@ -223,8 +242,7 @@ async def test_of_two_answers_one_goes_out(stores: Stores, ring: Ring) -> None:
     assert [sent.text for sent in await stores.lane(person_id)] == [("uno", "dos")[results.index(True)]]
 
 
-@pytest.mark.parametrize("round_", range(10))
-async def test_an_answer_and_a_close_do_not_wait_for_each_other(stores: Stores, round_: int) -> None:
+async def test_an_answer_and_a_close_do_not_wait_for_each_other(stores: Stores, ring: Ring) -> None:
     person_id = await stores.new_person()
     work = await stores.conversations.work(person_id)
     assert work.conversation_id is not None
@@ -233,12 +251,15 @@ async def test_an_answer_and_a_close_do_not_wait_for_each_other(stores: Stores, 
         work.conversation_id, Answer(address=ANA, pieces=()), retry_at=NOW, now=NOW
     )
 
-    answered, _ = await race(
-        partial(stores.conversations.answer, work.conversation_id, [work.pending[0].id], reply, now=NOW),
+    _, answered = await ring.collide(
+        "SELECT id FROM conversation FOR UPDATE",
+        (),
         partial(stores.conversations.close, work.conversation_id, now=NOW),
+        partial(stores.conversations.answer, work.conversation_id, [work.pending[0].id], reply, now=NOW),
     )
 
-    assert len(await stores.lane(person_id)) == answered
+    assert answered
+    assert len(await stores.lane(person_id)) == 1
     assert (await stores.conversations.work(person_id)).conversation_id is None
 
 

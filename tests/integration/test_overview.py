@@ -214,6 +214,7 @@ async def test_of_a_persons_conversations_the_newest_is_found(
 async def test_a_timeline_has_calls_and_messages_in_one_shape(
     overview: PostgresOverview, migrated: Pool
 ) -> None:
+    await write(migrated, "SM0", at=NOW - 60 * MINUTE)
     person_id = await due_call(migrated)
     conversations = PostgresConversations(migrated)
     conversation_id = (await conversations.work(person_id)).conversation_id
@@ -232,7 +233,8 @@ async def test_a_timeline_has_calls_and_messages_in_one_shape(
 
     assert timeline is not None
     assert timeline.summary.id == conversation_id
-    call, first, second = timeline.interactions
+    before, call, first, second = timeline.interactions
+    assert before.external_id == "SM0"
     assert call == Interaction(
         type=InteractionType.CALL,
         at=NOW - 10 * MINUTE,

@@ -172,6 +172,14 @@ async def test_conversation_state_shows_a_conversation_with_its_call(migrated: P
     }
 
 
+async def test_the_name_is_the_one_the_call_was_for(migrated: Pool) -> None:
+    await a_followed_up_call(migrated)
+    await migrated.execute("UPDATE person SET name = 'Ana María'")
+
+    for view, columns in (("conversation_state", CONVERSATION_STATE), ("conversations", CONVERSATIONS)):
+        assert (await row_of(migrated, view, columns))["client_name"] == "Ana"
+
+
 async def test_conversation_messages_shows_both_directions(migrated: Pool) -> None:
     await a_followed_up_call(migrated)
 

@@ -104,7 +104,7 @@ class MemoryOutbox:
             if message.sid == report.sid:
                 return message
         for message in self.database.outbound.values():
-            if message.id == report.message_id and message.sid is None and message.is_unsent:
+            if message.id == report.message_id and message.sid is None:
                 return message
         return None
 

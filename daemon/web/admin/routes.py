@@ -10,9 +10,10 @@ from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
 
 from actors.calls import Batch
-from actors.conversation.actor import Close, ConversationMessage
+from actors.conversation.mail import Close, ConversationMessage
 from actors.overview import Overview
 from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError
+from actors.runtime.mailbox import ActorGoneError
 from daemon.web.admin.guard import AdminGuard
 from daemon.web.admin.shapes import batch_json, page_json, summary_json, timeline_json
 from daemon.web.problem import HttpError
@@ -136,7 +137,7 @@ class AdminRoutes:
             )
         try:
             return jsonify({"closed": await close.done.wait(timeout_s=CLOSE_TIMEOUT_S)})
-        except trio.TooSlowError:
+        except (trio.TooSlowError, ActorGoneError):
             raise HttpError(status=503, code="too_slow", message="not closed yet; look again") from None
 
     async def show_newest_batch(self) -> ResponseReturnValue:

@@ -1,0 +1,87 @@
+"""What leaves a conversation: stored together with what it settles, then told to the outbox."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+from attrs import frozen
+
+from actors.conversation.splitting import split
+from actors.conversation.turn_in_flight import TurnInFlight
+from actors.conversation.world import ConversationRules, ConversationWorld
+from actors.messages import Template
+from actors.ports import Answer, Opening, PersonContext
+from actors.runtime.backoff import doubling_s
+
+_log = structlog.get_logger(__name__)
+
+
+@frozen
+class Delivery:
+    """To one person. A `template` stands for each message where the person's window has closed meanwhile."""
+
+    person_id: int
+    world: ConversationWorld
+    rules: ConversationRules
+
+    async def answer(
+        self, conversation_id: int, turn: TurnInFlight, template: Template | None, *, now: float
+    ) -> None:
+        """The agent's answer to a turn, which may have no words."""
+        pieces = split("\n\n".join(turn.answer))
+        is_new = await self.world.store.answer(
+            conversation_id,
+            turn.turn.message_ids,
+            Answer(address=turn.turn.address, pieces=pieces, template=template),
+            now=self.world.clock.now(),
+        )
+        if is_new and pieces:
+            self.world.outbox_due(self.person_id)
+        self.world.metrics.turn_finished("answered" if pieces else "no_words", now - turn.began_at)
+        self.world.alerts.settle("agent_refused")
+        self.world.alerts.settle("agent_unanswered")
+
+    async def defer(
+        self,
+        conversation_id: int,
+        turn: TurnInFlight,
+        template: Template | None,
+        *,
+        failures: int,
+        now: float,
+    ) -> float:
+        """Put a turn off that the agent did not answer, with the fallback text if it is the first to fail.
+
+        Returns after how many seconds it may be tried again.
+        """
+        rules, at = self.rules, self.world.clock.now()
+        retry_s = doubling_s(rules.failed_turn_retry_s, failures, max_s=rules.failed_turn_retry_max_s)
+        pieces = [self.world.texts.fallback] if failures == 0 else []
+        await self.world.store.defer_turn(
+            conversation_id,
+            Answer(address=turn.turn.address, pieces=pieces, template=template),
+            retry_at=at + timedelta(seconds=retry_s),
+            now=at,
+        )
+        if pieces:
+            self.world.outbox_due(self.person_id)
+        self.world.alerts.raise_alert(
+            "agent_unanswered", "the agent left messages unanswered; they are tried again"
+        )
+        self.world.metrics.turn_finished("failed", now - turn.began_at)
+        return retry_s
+
+    async def add(self, context: PersonContext, texts: Sequence[str], template: Template | None) -> None:
+        """A belated part of an answer that went already."""
+        if context.address is None:
+            return
+        pieces = split("\n\n".join(texts))
+        answer = Answer(address=context.address, pieces=pieces, template=template)
+        await self.world.store.add_answer(context.conversation_id, answer, now=self.world.clock.now())
+        self.world.outbox_due(self.person_id)
+
+    async def opening(self, opening: Opening) -> None:
+        """The first message after a call, unless somebody else was first."""
+        if await self.world.store.queue_opening(opening, now=self.world.clock.now()):
+            _log.info("opening queued", call_id=opening.call_id, note=opening.note)
+            self.world.outbox_due(self.person_id)

@@ -1,0 +1,36 @@
+"""What a conversation's mailbox takes. None of it is the only copy of anything."""
+
+from enum import Enum, auto
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from actors.runtime.mailbox import Reply
+
+
+@frozen
+class MessageArrived:
+    """The person wrote, and it is stored. `sid` is Twilio's, for the typing indicator."""
+
+    sid: str
+
+
+@frozen
+class Close:
+    """The operator closes the conversation; answered once that is stored. False: there was none."""
+
+    done: Reply[bool] = field(factory=Reply)
+
+
+class Nudge(Enum):
+    LOOK = auto()
+    """Something may wait in the store."""
+    REAP = auto()
+    """Close the socket if it has been idle for long."""
+    FINISH = auto()
+    """Bring what is under way to its end and begin nothing new: the daemon is about to stop."""
+    WAKE = auto()
+    """Sent by the actor to itself when the agent said something."""
+
+
+ConversationMessage: TypeAlias = MessageArrived | Close | Nudge
