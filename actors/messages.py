@@ -75,6 +75,7 @@ class Outgoing:
 
     id: int
     person_id: int
+    conversation_id: int
     address: str
     purpose: Purpose
     text: str

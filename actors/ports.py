@@ -134,6 +134,7 @@ class Received:
     """`is_new` is false for a repeated message, which was stored before."""
 
     person_id: int
+    conversation_id: int
     is_new: bool
 
 

@@ -215,7 +215,9 @@ class _Parts:
             metrics=self.metrics,
         )
         self.metrics.watch("open_agent_sockets", "Agent sockets that are open.", lambda: len(self.budget))
-        self.metrics.watch("living_conversations", "Conversations in memory.", lambda: len(self.conversations))
+        self.metrics.watch(
+            "living_conversations", "Conversations in memory.", lambda: len(self.conversations)
+        )
         self.monitor = CallMonitor(
             source=CallSource(self.api),
             store=PostgresCalls(self.pool),

@@ -182,6 +182,7 @@ class Outbox:
         await self._pace.wait()
         message = await self._store.claim(person_id, now=self._clock.now())
         if message is not None:
+            structlog.contextvars.bind_contextvars(conversation_id=message.conversation_id)
             return await self._send(message)
         doubtful = await self._store.in_doubt(person_id)
         if doubtful is None or doubtful.sending_since is None:

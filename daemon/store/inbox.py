@@ -36,16 +36,16 @@ WITH spot AS (
         id, person_id, 'inbound', %(address)s, %(text)s, %(sid)s, 'received', %(now)s, %(kind)s, %(fields)s::jsonb
     FROM spot
     ON CONFLICT (twilio_sid) WHERE twilio_sid IS NOT NULL DO NOTHING
-    RETURNING person_id
+    RETURNING person_id, conversation_id
 ), woken AS (
     UPDATE conversation c
     SET status = CASE c.status WHEN 'window_closed' THEN 'active' ELSE c.status END, turn_retry_at = NULL
     FROM stored, spot s
     WHERE c.id = s.id AND (s.status = 'window_closed' OR s.turn_retry_at IS NOT NULL)
 )
-SELECT person_id, true FROM stored
+SELECT person_id, conversation_id, true FROM stored
 UNION ALL
-SELECT person_id, false FROM message WHERE twilio_sid = %(sid)s
+SELECT person_id, conversation_id, false FROM message WHERE twilio_sid = %(sid)s
 """
 
 _OPEN_CONVERSATION = """
@@ -77,7 +77,7 @@ RETURNING person_id
 
 _NEWEST_MESSAGE_AT = "SELECT created_at FROM message WHERE direction = 'inbound' ORDER BY id DESC LIMIT 1"
 
-_STORED_BEFORE = "SELECT person_id FROM message WHERE twilio_sid = %(sid)s"
+_STORED_BEFORE = "SELECT person_id, conversation_id FROM message WHERE twilio_sid = %(sid)s"
 
 
 @frozen
@@ -94,7 +94,7 @@ class PostgresInbox:
         values = _values(message, now)
         row = await self.pool.fetch_one(_RECEIVE_FROM_KNOWN, values)
         if row is not None:
-            return Received(person_id=row[0], is_new=row[1])
+            return Received(person_id=row[0], conversation_id=row[1], is_new=row[2])
         async with self.pool.transaction() as connection:
             return await _receive_slowly(connection, message, values, default_agent_id)
 
@@ -110,8 +110,9 @@ async def _receive_slowly(
     stored = await connection.fetch_one(_STORE, {**values, "conversation_id": conversation[0]})
     if stored is None:
         # A repetition that arrived at the same moment was first.
-        return Received(person_id=sole(await connection.fetch_one(_STORED_BEFORE, values))[0], is_new=False)
-    return Received(person_id=person_id, is_new=True)
+        before = sole(await connection.fetch_one(_STORED_BEFORE, values))
+        return Received(person_id=before[0], conversation_id=before[1], is_new=False)
+    return Received(person_id=person_id, conversation_id=conversation[0], is_new=True)
 
 
 def _values(message: InboundMessage, now: datetime) -> dict[str, Any]:

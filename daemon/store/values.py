@@ -17,7 +17,7 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 # What every statement selects whose rows become `Outgoing`, in the order that `outgoing` reads; `m` is the message.
 # An attempt under way is not counted among those before it.
 OUTGOING = """
-    m.id, m.person_id, m.address, m.purpose, m.content, m.template_sid, m.template_variables,
+    m.id, m.person_id, m.conversation_id, m.address, m.purpose, m.content, m.template_sid, m.template_variables,
     m.must_use_template, m.attempts - (m.status = 'sending')::integer, m.created_at, m.sending_since,
     (SELECT max(i.created_at) FROM message i WHERE i.person_id = m.person_id AND i.direction = 'inbound')
 """
@@ -70,13 +70,14 @@ def outgoing(row: Row) -> Outgoing:
     return Outgoing(
         id=row[0],
         person_id=row[1],
-        address=row[2],
-        purpose=Purpose(row[3]),
-        text=row[4],
-        template=None if row[5] is None else Template(sid=row[5], variables=row[6]),
-        must_use_template=row[7],
-        attempts=row[8],
-        created_at=row[9],
-        sending_since=row[10],
-        window_opened_at=row[11],
+        conversation_id=row[2],
+        address=row[3],
+        purpose=Purpose(row[4]),
+        text=row[5],
+        template=None if row[6] is None else Template(sid=row[6], variables=row[7]),
+        must_use_template=row[8],
+        attempts=row[9],
+        created_at=row[10],
+        sending_since=row[11],
+        window_opened_at=row[12],
     )

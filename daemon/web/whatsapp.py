@@ -61,7 +61,11 @@ class WhatsAppWebhooks:
         )
         if received.is_new:
             _log.info(
-                "message received", person_id=received.person_id, twilio_sid=message.sid, kind=message.kind
+                "message received",
+                conversation_id=received.conversation_id,
+                person_id=received.person_id,
+                twilio_sid=message.sid,
+                kind=message.kind,
             )
             self.post(received.person_id, MessageArrived(message.sid))
         return Response(EMPTY_TWIML, content_type="text/xml")

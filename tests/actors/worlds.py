@@ -98,6 +98,7 @@ class World:
     outbox: Outbox = field(init=False)
     conversations: Registry[ConversationMessage] = field(init=False)
     parked: list[int] = field(factory=list, init=False)
+    began_at: float = field(factory=trio.current_time, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.store = MemoryConversations(self.database)

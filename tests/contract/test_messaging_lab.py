@@ -31,6 +31,7 @@ NOW = datetime.now(UTC)
 MESSAGE = Outgoing(
     id=42,
     person_id=7,
+    conversation_id=1,
     address=PERSON,
     purpose=Purpose.ANSWER,
     text="Hola, ¿en qué le ayudo?",

@@ -37,6 +37,7 @@ ANA = "+5215512345678"
 MESSAGE = Outgoing(
     id=42,
     person_id=7,
+    conversation_id=1,
     address=ANA,
     purpose=Purpose.ANSWER,
     text="Hola, ¿cómo estás?\n100 % de acuerdo & más",

@@ -80,6 +80,7 @@ async def test_a_claim_takes_the_head_and_marks_it_as_being_sent(stores: Stores)
     assert message == Outgoing(
         id=message.id,
         person_id=person_id,
+        conversation_id=await stores.conversation_id(person_id),
         address=ANA,
         purpose=Purpose.ANSWER,
         text="uno",

@@ -26,7 +26,9 @@ class MemoryInbox:
         database = self.database
         repeated = next((m for m in database.inbound.values() if m.sid == message.sid), None)
         if repeated is not None:
-            return Received(person_id=repeated.person_id, is_new=False)
+            return Received(
+                person_id=repeated.person_id, conversation_id=repeated.conversation_id, is_new=False
+            )
         person = database.find_or_make_person(
             message.identities, phone_number=message.phone_number, name=message.profile_name
         )
@@ -48,4 +50,4 @@ class MemoryInbox:
             created_at=now,
         )
         database.inbound[stored.id] = stored
-        return Received(person_id=person.id, is_new=True)
+        return Received(person_id=person.id, conversation_id=conversation.id, is_new=True)

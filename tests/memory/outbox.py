@@ -155,6 +155,7 @@ class MemoryOutbox:
         return Outgoing(
             id=message.id,
             person_id=message.person_id,
+            conversation_id=message.conversation_id,
             address=message.address,
             purpose=message.purpose,
             text=message.text,

@@ -21,6 +21,7 @@ def outgoing(
     return Outgoing(
         id=1,
         person_id=1,
+        conversation_id=1,
         address="+52155",
         purpose=Purpose.ANSWER,
         text="Hola",
