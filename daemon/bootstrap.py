@@ -7,10 +7,8 @@ and stopped the other way round, by phases: no new requests, no new work, what i
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
 from importlib.metadata import version
 
-import httpx
 import structlog
 import trio
 from attrs import define, field
@@ -21,44 +19,45 @@ from actors.conversation.identity import identities_of
 from actors.conversation.mail import ConversationMessage, Nudge
 from actors.conversation.socket_budget import SocketBudget
 from actors.conversation.texts import Texts
-from actors.conversation.turn import CoalescingRules
-from actors.conversation.turn_in_flight import TurnRules
-from actors.conversation.world import ConversationRules, ConversationWorld
-from actors.messages import Purpose
+from actors.conversation.world import ConversationWorld
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.registry import Registry
 from actors.runtime.supervisor import ChildSpec, RestartIntensity, RestartPolicy, RunChild, Supervisor
-from actors.watch.call_intake import CallIntake, FollowUpPolicy
-from actors.watch.call_monitor import CallMonitor, MonitorRules
+from actors.watch.call_intake import CallIntake
+from actors.watch.call_monitor import CallMonitor
 from actors.watch.idle_reaper import IdleReaper
-from actors.watch.inbox_check import InboxCheck, InboxCheckRules
-from actors.watch.outbox import Outbox, OutboxRules
+from actors.watch.inbox_check import InboxCheck
+from actors.watch.outbox import Outbox
 from actors.watch.recovery import Recovery
+from daemon.adapters import agent_sessions, open_elevenlabs, open_messaging, open_store
 from daemon.clock import SystemClock
-from daemon.elevenlabs.agent_socket import AgentSessions
 from daemon.elevenlabs.rest import CallSource, RestApi
 from daemon.elevenlabs.webhook import SignatureCheck as CallSignature
 from daemon.elevenlabs.webhook import check_signature, read_call_news
-from daemon.httpserver import Address, HttpServer, ServerLimits
+from daemon.httpserver import Address, HttpServer
 from daemon.lifecycle import Lifecycle
 from daemon.observability.loop_monitor import LoopMonitor
 from daemon.observability.metrics import PrometheusMetrics
+from daemon.rules import (
+    conversation_rules,
+    follow_up_policy,
+    inbox_check_rules,
+    monitor_rules,
+    outbox_rules,
+    server_limits,
+)
 from daemon.settings import Settings
 from daemon.status import DaemonStatus
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
-from daemon.store.embedded import embedded_server
 from daemon.store.inbox import PostgresInbox
-from daemon.store.migrate import migrate
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.overview import PostgresOverview
-from daemon.store.pool import Pool, PoolLimits, open_pool
+from daemon.store.pool import Pool
 from daemon.store.recovery import PostgresRecovery
 from daemon.twilio.inbound import read_message, read_status
 from daemon.twilio.messaging import TwilioMessaging
 from daemon.twilio.signature import SignatureCheck
-from daemon.twilio.transport import Limits as TwilioLimits
-from daemon.twilio.transport import open_transport, sdk_client
 from daemon.web.admin.guard import AdminGuard
 from daemon.web.admin.routes import AdminRoutes
 from daemon.web.app import make_app
@@ -69,8 +68,6 @@ from daemon.web.whatsapp import WhatsAppWebhooks
 _log = structlog.get_logger(__name__)
 
 VERSION = version("relevo")
-SEND_TIMEOUT_S = 10.0
-"""For one frame to an agent; frames are small and the socket's buffer takes them at once."""
 PARK_S = 300.0
 CLOSING_S = 5.0
 """For what is left once the drain's time is over: close frames, the pool."""
@@ -92,28 +89,6 @@ class Daemon:
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Pool]:
-    """The pool on a database whose schema is current, embedded or not, for as long as the block runs.
-
-    Raises:
-        EmbeddedServerError, StoreUnavailableError, MigrationError: with a sentence for the operator.
-    """
-    store = settings.store
-    async with AsyncExitStack() as stack:
-        url = store.url or await stack.enter_async_context(embedded_server(store.data_dir))
-        limits = PoolLimits(
-            size=store.pool_size,
-            connect_s=store.connect_timeout_s,
-            acquire_s=store.acquire_timeout_s,
-            statement_s=store.statement_timeout_s,
-        )
-        pool = await stack.enter_async_context(open_pool(url, limits=limits))
-        async with pool.connection() as connection:
-            await migrate(connection)
-        yield pool
-
-
-@asynccontextmanager
 async def open_daemon(settings: Settings, lifecycle: Lifecycle) -> AsyncIterator[Daemon]:
     """The daemon, serving while the block runs and drained after it.
 
@@ -123,25 +98,12 @@ async def open_daemon(settings: Settings, lifecycle: Lifecycle) -> AsyncIterator
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_store(settings))
-        http = await stack.enter_async_context(_http_client(settings))
-        transport = await stack.enter_async_context(
-            open_transport(TwilioLimits(deadline_s=settings.twilio.request_timeout_s))
-        )
         parts = _Parts(
             settings=settings,
             lifecycle=lifecycle,
             pool=pool,
-            api=elevenlabs_api(settings, http),
-            messaging=TwilioMessaging(
-                client=sdk_client(
-                    transport,
-                    account_sid=settings.secrets.twilio_account_sid,
-                    auth_token=settings.secrets.twilio_auth_token,
-                    base_url=settings.twilio.base_url,
-                ),
-                sender=settings.twilio.whatsapp_from,
-                public_url=settings.http.public_url,
-            ),
+            api=await stack.enter_async_context(open_elevenlabs(settings)),
+            messaging=await stack.enter_async_context(open_messaging(settings)),
         )
         async with trio.open_nursery() as nursery:
             daemon = await parts.start(nursery)
@@ -150,33 +112,6 @@ async def open_daemon(settings: Settings, lifecycle: Lifecycle) -> AsyncIterator
             lifecycle.begin_drain()
             await parts.drain()
             nursery.cancel_scope.cancel(reason="drained")
-
-
-def elevenlabs_api(settings: Settings, http: httpx.AsyncClient) -> RestApi:
-    return RestApi(
-        client=http,
-        base_url=settings.elevenlabs.base_url,
-        api_key=settings.secrets.elevenlabs_api_key,
-        timeout_s=settings.elevenlabs.request_timeout_s,
-        answer_max_bytes=settings.http.transcript_max_bytes,
-    )
-
-
-def agent_sessions(
-    settings: Settings, api: RestApi, *, on_frame: Callable[[str, str], None] | None = None
-) -> AgentSessions:
-    return AgentSessions(
-        sign=api.signed_url,
-        start_timeout_s=settings.elevenlabs.start_timeout_s,
-        send_timeout_s=SEND_TIMEOUT_S,
-        connects=trio.CapacityLimiter(settings.elevenlabs.connect_concurrency),
-        on_frame=on_frame,
-    )
-
-
-def _http_client(settings: Settings) -> httpx.AsyncClient:
-    limits = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=45.0)
-    return httpx.AsyncClient(timeout=settings.elevenlabs.request_timeout_s, limits=limits)
 
 
 @define(kw_only=True)
@@ -209,7 +144,7 @@ class _Parts:
         self.conversations = self._make_conversations()
         self.intake = CallIntake(
             store=PostgresCalls(self.pool),
-            policy=_follow_up_policy(self.settings),
+            policy=follow_up_policy(self.settings),
             conversation_due=lambda person_id: self.conversations.post(person_id, Nudge.LOOK),
             clock=self.clock,
             metrics=self.metrics,
@@ -222,7 +157,7 @@ class _Parts:
             source=CallSource(self.api),
             store=PostgresCalls(self.pool),
             intake=self.intake,
-            rules=_monitor_rules(self.settings),
+            rules=monitor_rules(self.settings),
             clock=self.clock,
             alerts=self.alerts,
         )
@@ -277,11 +212,7 @@ class _Parts:
             messaging=self.messaging,
             store=PostgresInbox(pool),
             post=self.conversations.post,
-            rules=InboxCheckRules(
-                every_s=self.settings.whatsapp.missed_check_every_s,
-                lookback=timedelta(hours=self.settings.monitor.lookback_hours),
-                default_agent_id=self.settings.elevenlabs.text_agent_id,
-            ),
+            rules=inbox_check_rules(self.settings),
             clock=self.clock,
             alerts=self.alerts,
         )
@@ -299,20 +230,10 @@ class _Parts:
             )
 
     def _make_outbox(self) -> Outbox:
-        outbox = self.settings.outbox
         return Outbox(
             store=PostgresOutbox(self.pool),
             messaging=self.messaging,
-            rules=OutboxRules(
-                messages_per_second=self.settings.whatsapp.messages_per_second,
-                concurrency=outbox.concurrency,
-                sweep_every_s=outbox.sweep_every_s,
-                look_up_after_s=outbox.settle_unknown_after_s,
-                certain_after_s=outbox.certain_after_s,
-                retry_first_s=outbox.retry_first_s,
-                retry_max_s=outbox.retry_max_s,
-                give_up_after_s=outbox.give_up_after_s,
-            ),
+            rules=outbox_rules(self.settings),
             clock=self.clock,
             alerts=self.alerts,
             metrics=self.metrics,
@@ -330,7 +251,7 @@ class _Parts:
             metrics=self.metrics,
             clock=self.clock,
         )
-        rules = _conversation_rules(self.settings)
+        rules = conversation_rules(self.settings)
 
         def make_run(person_id: int, mailbox: Mailbox[ConversationMessage]) -> RunChild:
             # Made anew for every life: what a crashed one believed must not outlive it.
@@ -394,7 +315,11 @@ class _Parts:
             count=self.metrics.http_request,
         )
         return HttpServer(
-            app, name="admin", host=settings.admin.host, port=settings.admin.port, limits=_limits(settings)
+            app,
+            name="admin",
+            host=settings.admin.host,
+            port=settings.admin.port,
+            limits=server_limits(settings),
         )
 
     def _public_server(self) -> HttpServer:
@@ -435,7 +360,11 @@ class _Parts:
             count=self.metrics.http_request,
         )
         return HttpServer(
-            app, name="public", host=settings.http.host, port=settings.http.port, limits=_limits(settings)
+            app,
+            name="public",
+            host=settings.http.host,
+            port=settings.http.port,
+            limits=server_limits(settings),
         )
 
     def _call_signature_check(self) -> Callable[[bytes, str | None], bool] | None:
@@ -445,58 +374,3 @@ class _Parts:
         return lambda body, header: (
             check_signature(header, body, secret=secret, now=self.clock.now()) is CallSignature.GOOD
         )
-
-
-def _limits(settings: Settings) -> ServerLimits:
-    http = settings.http
-    return ServerLimits(
-        connections_max=http.connections_max,
-        head_timeout_s=http.head_timeout_s,
-        body_timeout_s=http.request_timeout_s,
-        write_timeout_s=http.request_timeout_s,
-        keep_alive_s=http.keep_alive_s,
-        drain_s=http.drain_s,
-    )
-
-
-def _follow_up_policy(settings: Settings) -> FollowUpPolicy:
-    return FollowUpPolicy(
-        outcomes=settings.follow_up.outcomes,
-        lookback=timedelta(hours=settings.monitor.lookback_hours),
-        analysis_timeout_s=settings.monitor.analysis_timeout_s,
-        text_agent_id=settings.elevenlabs.text_agent_id,
-        text_agents=settings.elevenlabs.text_agents,
-    )
-
-
-def _monitor_rules(settings: Settings) -> MonitorRules:
-    return MonitorRules(
-        poll_every_s=settings.monitor.poll_every_s,
-        lookback=timedelta(hours=settings.monitor.lookback_hours),
-        details_concurrency=settings.monitor.details_concurrency,
-    )
-
-
-def _conversation_rules(settings: Settings) -> ConversationRules:
-    conversation, whatsapp = settings.conversation, settings.whatsapp
-    return ConversationRules(
-        turn=TurnRules(
-            reply_timeout_s=conversation.reply_timeout_s,
-            settle_s=conversation.settle_s,
-            attempts_max=conversation.attempts_max,
-            retry_first_s=conversation.retry_first_s,
-            retry_max_s=conversation.retry_max_s,
-        ),
-        coalescing=CoalescingRules(quiet_s=conversation.coalesce_s, max_s=conversation.coalesce_max_s),
-        opens_socket_at_call_end=conversation.open_socket == "call_end",
-        idle_close_s=conversation.idle_close_s,
-        retire_after_s=conversation.retire_after_s,
-        failed_turn_retry_s=conversation.unanswered_retry_first_s,
-        failed_turn_retry_max_s=conversation.unanswered_retry_max_s,
-        history_messages=conversation.history_messages,
-        template_sids={
-            Purpose.OPENING: whatsapp.opening_template_sid,
-            Purpose.ANSWER: whatsapp.reopen_template_sid,
-            Purpose.FALLBACK: whatsapp.reopen_template_sid,
-        },
-    )

@@ -225,7 +225,7 @@ class ConversationActor:
 
     async def _look(self, now: float) -> None:
         work = await self._store.work(self._person_id)
-        self._conversation_id = work.conversation_id
+        self._belong_to(work.conversation_id)
         self._look_at = NEVER
         if work.due_calls:
             await self._begin_opening(work.due_calls[0])
@@ -238,9 +238,13 @@ class ConversationActor:
     async def _context(self) -> PersonContext | None:
         context = await self._store.context(self._person_id, messages_max=self._rules.history_messages)
         if context is not None:
-            self._conversation_id = context.conversation_id
+            self._belong_to(context.conversation_id)
             self._answer_template = self._wording.template(Purpose.ANSWER, facts_of(context))
         return context
+
+    def _belong_to(self, conversation_id: int | None) -> None:
+        self._conversation_id = conversation_id
+        structlog.contextvars.bind_contextvars(conversation_id=conversation_id)
 
     async def _save_session(self) -> None:
         session = self._link.take_unsaved_session()

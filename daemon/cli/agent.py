@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import httpx
 import trio
 
 from actors.agent_events import (
@@ -17,7 +16,7 @@ from actors.agent_events import (
     ToolCalled,
 )
 from actors.ports import AgentSession
-from daemon.bootstrap import agent_sessions, elevenlabs_api
+from daemon.adapters import agent_sessions, open_elevenlabs
 from daemon.cli.failure import CommandFailedError
 from daemon.cli.options import config_option, settings_for
 from daemon.elevenlabs.agent_socket import AgentSessions
@@ -47,8 +46,8 @@ def chat(config_path: Path | None, agent_id: str | None, *, wire: bool) -> None:
 
 
 async def _chat(settings: Settings, agent_id: str, on_frame: Callable[[str, str], None] | None) -> None:
-    async with httpx.AsyncClient(timeout=settings.elevenlabs.request_timeout_s) as http:
-        sessions = agent_sessions(settings, elevenlabs_api(settings, http), on_frame=on_frame)
+    async with open_elevenlabs(settings) as api:
+        sessions = agent_sessions(settings, api, on_frame=on_frame)
         end = await Chat(sessions).hold(SessionPlan(agent_id=agent_id, user_id="relevo-agent-chat"))
     if end is not None and not end.may_retry:
         raise CommandFailedError(f"the agent refuses the session: {end.detail}")

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import httpx
 import trio
 from attrs import define, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from actors.ports import VendorRefusedError, VendorUnavailableError
-from daemon.bootstrap import elevenlabs_api
+from daemon.adapters import open_elevenlabs
 from daemon.cli.failure import CommandFailedError
 from daemon.elevenlabs.batch_calls import BatchCalls, BatchOrder, ListedBatch, SubmissionUnknownError
 from daemon.settings import Settings
@@ -72,9 +71,9 @@ class Screen:
 
 async def submit_order(settings: Settings, order: BatchOrder, screen: Screen) -> str:
     """Submit the batch, follow its calls where somebody looks on, and return its id. See `Submission.run`."""
-    async with httpx.AsyncClient(timeout=settings.elevenlabs.request_timeout_s) as http:
+    async with open_elevenlabs(settings) as api:
         calls = BatchCalls(
-            api=elevenlabs_api(settings, http),
+            api=api,
             on_doubt=lambda reason: screen.say(f"{reason}: looking whether the batch arrived …"),
         )
         # What is to begin at another time is not waited for.

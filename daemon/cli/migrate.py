@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import trio
 
-from daemon.bootstrap import open_store
+from daemon.adapters import open_store
 from daemon.cli.options import config_option, settings_for
 from daemon.settings import Settings
 

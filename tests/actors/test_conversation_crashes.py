@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 import trio
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 from trio.testing import MockClock
 
 from actors.calls import CallOutcome
-from actors.ports import ConversationStore, StoreUnavailableError
+from actors.ports import StoreUnavailableError
 from actors.runtime.supervisor import RestartIntensity
 from tests.actors.worlds import OUTBOX_RULES, FaultyStore, World, open_world
 from tests.memory.agent import (
@@ -31,7 +31,6 @@ from tests.memory.agent import (
 
 pytestmark = pytest.mark.expects_error_log
 
-NOWHERE: ConversationStore = cast("ConversationStore", None)
 CALM = evolve(OUTBOX_RULES, sweep_every_s=30)
 CAREFREE = RestartIntensity(restarts_max=100)
 LONG_S = 100.0
@@ -62,7 +61,7 @@ async def talk_after_a_call(world: World) -> None:
 async def burst_and_tool(world: World) -> None:
     world.agent.usual_reaction = asks_tool(before="Un momento.", after="No puedo.")
     await world.writes("una", "pizza")
-    await trio.sleep(3.5)
+    await trio.sleep(60)
     await world.writes("por favor")
 
 
@@ -136,12 +135,28 @@ STORIES: Sequence[Story] = [
 ]
 
 
-async def tell(story: Story, faulty: FaultyStore | None = None) -> tuple[End, list[str]]:
-    """Tell a story; returns its end and the calls to the store."""
+@define(eq=False)
+class Fault:
+    """Call number `at`, counted from 1, to the store of the conversations, or to that of the outbox."""
+
+    failure: Exception
+    at: int
+    has_effect: bool
+    is_outbox: bool
+
+    def put_into(self, world: World) -> None:
+        faults = world.outbox_store if self.is_outbox else cast("FaultyStore", world.store)
+        faults.failure, faults.fails_at, faults.has_effect = self.failure, self.at, self.has_effect
+
+
+async def tell(story: Story, fault: Fault | None = None) -> tuple[End, list[str], list[str]]:
+    """Tell a story; returns its end, and the calls to the two stores."""
     async with open_world(intensity=CAREFREE, outbox_rules=CALM) as world:
-        faults = faulty or FaultyStore(world.store, RuntimeError(), fails_at=0)
-        faults.store = world.store
-        world.store = faults.as_store()
+        conversations = FaultyStore(world.store)
+        world.store = conversations.as_store()
+        if fault is not None:
+            world.outbox_store.calls.clear()
+            fault.put_into(world)
         await world.start_recovery()
         await story(world)
         await trio.sleep(LONG_S)
@@ -152,22 +167,22 @@ async def tell(story: Story, faulty: FaultyStore | None = None) -> tuple[End, li
             [call.follow_up.value for call in world.database.calls.values()],
             world.conversation.turn_failures,
         )
-        return end, faults.calls
+        return end, conversations.calls, world.outbox_store.calls
 
 
+@pytest.mark.parametrize("is_outbox", [False, True], ids=["conversation", "outbox"])
 @pytest.mark.parametrize("has_effect", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
     "failure", [RuntimeError("a bug"), StoreUnavailableError("gone")], ids=["crash", "outage"]
 )
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-async def test_a_fault_at_any_call_to_the_store_changes_nothing_in_the_end(
-    autojump_clock: MockClock, story: Story, failure: Exception, *, has_effect: bool
+async def test_a_fault_at_any_call_to_a_store_changes_nothing_in_the_end(
+    autojump_clock: MockClock, story: Story, failure: Exception, *, has_effect: bool, is_outbox: bool
 ) -> None:
-    expected, calls = await tell(story)
+    expected, *calls = await tell(story)
     assert expected.unanswered == []
     assert list(expected.delivered) == [text for text, _ in expected.sent]
 
-    for number, name in enumerate(calls, start=1):
-        faulty = FaultyStore(NOWHERE, failure, fails_at=number, has_effect=has_effect)
-        end, _ = await tell(story, faulty)
+    for number, name in enumerate(calls[is_outbox], start=1):
+        end, *_ = await tell(story, Fault(failure, number, has_effect, is_outbox))
         assert end == expected, f"a fault at call {number}, {name}"

@@ -20,7 +20,7 @@ from actors.conversation.turn_in_flight import TurnRules
 from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import InboundMessage, Purpose
 from actors.metrics import NoMetrics
-from actors.ports import ConversationStore
+from actors.ports import ConversationStore, OutboxStore
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.registry import Registry
 from actors.runtime.supervisor import ChildSpec, RestartIntensity, RestartPolicy, RunChild, Supervisor
@@ -75,7 +75,7 @@ class World:
     """One daemon's worth of actors and everything around them.
 
     Attributes:
-        store: what conversations see of the database; a test may put something faulty in front of it.
+        store, outbox_store: what conversations and the outbox see of the database.
         told_outbox: whom the outbox was told of.
     """
 
@@ -88,10 +88,11 @@ class World:
     intensity: RestartIntensity = Factory(RestartIntensity)
     clock: VirtualClock = Factory(VirtualClock)
     database: MemoryDatabase = Factory(MemoryDatabase)
+    messaging: MemoryMessaging = Factory(lambda world: MemoryMessaging(world.clock), takes_self=True)
     agent: MemoryAgent = Factory(MemoryAgent)
     told_outbox: list[int] = field(factory=list, init=False)
     store: ConversationStore = field(init=False)
-    messaging: MemoryMessaging = field(init=False)
+    outbox_store: "FaultyStore" = field(init=False)
     alerts: Alerts = field(init=False)
     budget: SocketBudget = field(init=False)
     supervisor: Supervisor = field(init=False)
@@ -102,12 +103,12 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         self.store = MemoryConversations(self.database)
-        self.messaging = MemoryMessaging(self.clock)
+        self.outbox_store = FaultyStore(MemoryOutbox(self.database))
         self.alerts = Alerts(self.clock)
         self.budget = SocketBudget(self.sockets_max)
         self.supervisor = Supervisor(metrics=NoMetrics())
         self.outbox = Outbox(
-            store=MemoryOutbox(self.database),
+            store=cast("OutboxStore", self.outbox_store),
             messaging=self.messaging,
             rules=self.outbox_rules,
             clock=self.clock,
@@ -288,16 +289,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @define(eq=False)
 class FaultyStore:
-    """A `ConversationStore` with faults: call number `fails_at`, counted from 1, raises `failure`.
+    """A store with faults: call number `fails_at`, counted from 1, raises `failure`; 0 for never.
 
     Attributes:
         has_effect: whether the call that raises has happened all the same.
         calls: the names of the methods called so far.
     """
 
-    store: ConversationStore
-    failure: BaseException
-    fails_at: int
+    store: object
+    failure: BaseException = Factory(RuntimeError)
+    fails_at: int = 0
     has_effect: bool = False
     calls: list[str] = field(factory=list, init=False)
 

@@ -1,5 +1,5 @@
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TypeAlias
@@ -53,6 +53,7 @@ class MemoryMessaging:
         list_lag_s: after how long a message that was created stands in the list.
         lookup_failures: what the next looks at the list raise.
         missed: what `received_since` tells.
+        on_send: called at the beginning of each send, in its task.
         attempts: when each send began, by trio's clock, and its text.
         typing: when the indicator was shown, and for which message.
     """
@@ -63,6 +64,7 @@ class MemoryMessaging:
     list_lag_s: float = 0.0
     lookup_failures: deque[Exception] = field(factory=deque)
     missed: list[InboundMessage] = field(factory=list)
+    on_send: Callable[[], object] = field(default=lambda: None)
     created: list[Created] = field(factory=list, init=False)
     attempts: list[tuple[float, str]] = field(factory=list, init=False)
     lookups: list[float] = field(factory=list, init=False)
@@ -80,6 +82,7 @@ class MemoryMessaging:
 
     async def send(self, message: Outgoing, *, as_template: bool) -> SendResult:
         assert message.person_id not in self.in_flight, "two messages to one person at a time"
+        self.on_send()
         self.attempts.append((trio.current_time(), message.text))
         self.in_flight[message.person_id] = message.id
         self.in_flight_max = max(self.in_flight_max, len(self.in_flight))

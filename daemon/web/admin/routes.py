@@ -175,6 +175,6 @@ def _cursor() -> int | None:
     return int(text)
 
 
-def _store_unavailable(_error: StoreUnavailableError) -> ResponseReturnValue:
+async def _store_unavailable(_error: StoreUnavailableError) -> ResponseReturnValue:
     problem = HttpError(status=503, code="store_unavailable", message="the database is out of reach")
     return jsonify(problem.body), problem.status

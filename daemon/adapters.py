@@ -1,0 +1,80 @@
+"""The adapters, each opened from the settings for as long as a block runs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import trio
+
+from daemon.elevenlabs.agent_socket import AgentSessions
+from daemon.elevenlabs.rest import RestApi
+from daemon.settings import Settings
+from daemon.store.embedded import embedded_server
+from daemon.store.migrate import migrate
+from daemon.store.pool import Pool, PoolLimits, open_pool
+from daemon.twilio.messaging import TwilioMessaging
+from daemon.twilio.transport import Limits, open_transport, sdk_client
+
+SEND_TIMEOUT_S = 10.0
+"""For one frame to an agent; frames are small and the socket's buffer takes them at once."""
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Pool]:
+    """The pool on a database whose schema is current, embedded or not, for as long as the block runs.
+
+    Raises:
+        EmbeddedServerError, StoreUnavailableError, MigrationError: with a sentence for the operator.
+    """
+    store = settings.store
+    async with AsyncExitStack() as stack:
+        url = store.url or await stack.enter_async_context(embedded_server(store.data_dir))
+        limits = PoolLimits(
+            size=store.pool_size,
+            connect_s=store.connect_timeout_s,
+            acquire_s=store.acquire_timeout_s,
+            statement_s=store.statement_timeout_s,
+        )
+        pool = await stack.enter_async_context(open_pool(url, limits=limits))
+        async with pool.connection() as connection:
+            await migrate(connection)
+        yield pool
+
+
+@asynccontextmanager
+async def open_elevenlabs(settings: Settings) -> AsyncIterator[RestApi]:
+    limits = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=45.0)
+    async with httpx.AsyncClient(timeout=settings.elevenlabs.request_timeout_s, limits=limits) as http:
+        yield RestApi(
+            client=http,
+            base_url=settings.elevenlabs.base_url,
+            api_key=settings.secrets.elevenlabs_api_key,
+            timeout_s=settings.elevenlabs.request_timeout_s,
+            answer_max_bytes=settings.http.transcript_max_bytes,
+        )
+
+
+@asynccontextmanager
+async def open_messaging(settings: Settings) -> AsyncIterator[TwilioMessaging]:
+    async with open_transport(Limits(deadline_s=settings.twilio.request_timeout_s)) as transport:
+        client = sdk_client(
+            transport,
+            account_sid=settings.secrets.twilio_account_sid,
+            auth_token=settings.secrets.twilio_auth_token,
+            base_url=settings.twilio.base_url,
+        )
+        yield TwilioMessaging(
+            client=client, sender=settings.twilio.whatsapp_from, public_url=settings.http.public_url
+        )
+
+
+def agent_sessions(
+    settings: Settings, api: RestApi, *, on_frame: Callable[[str, str], None] | None = None
+) -> AgentSessions:
+    return AgentSessions(
+        sign=api.signed_url,
+        start_timeout_s=settings.elevenlabs.start_timeout_s,
+        send_timeout_s=SEND_TIMEOUT_S,
+        connects=trio.CapacityLimiter(settings.elevenlabs.connect_concurrency),
+        on_frame=on_frame,
+    )

@@ -1,0 +1,91 @@
+"""What the settings mean to each part: its rules and limits."""
+
+from datetime import timedelta
+
+from actors.conversation.turn import CoalescingRules
+from actors.conversation.turn_in_flight import TurnRules
+from actors.conversation.world import ConversationRules
+from actors.messages import Purpose
+from actors.watch.call_intake import FollowUpPolicy
+from actors.watch.call_monitor import MonitorRules
+from actors.watch.inbox_check import InboxCheckRules
+from actors.watch.outbox import OutboxRules
+from daemon.httpserver import ServerLimits
+from daemon.settings import Settings
+
+
+def server_limits(settings: Settings) -> ServerLimits:
+    http = settings.http
+    return ServerLimits(
+        connections_max=http.connections_max,
+        head_timeout_s=http.head_timeout_s,
+        body_timeout_s=http.request_timeout_s,
+        write_timeout_s=http.request_timeout_s,
+        keep_alive_s=http.keep_alive_s,
+        drain_s=http.drain_s,
+    )
+
+
+def follow_up_policy(settings: Settings) -> FollowUpPolicy:
+    return FollowUpPolicy(
+        outcomes=settings.follow_up.outcomes,
+        lookback=timedelta(hours=settings.monitor.lookback_hours),
+        analysis_timeout_s=settings.monitor.analysis_timeout_s,
+        text_agent_id=settings.elevenlabs.text_agent_id,
+        text_agents=settings.elevenlabs.text_agents,
+    )
+
+
+def monitor_rules(settings: Settings) -> MonitorRules:
+    return MonitorRules(
+        poll_every_s=settings.monitor.poll_every_s,
+        lookback=timedelta(hours=settings.monitor.lookback_hours),
+        details_concurrency=settings.monitor.details_concurrency,
+    )
+
+
+def conversation_rules(settings: Settings) -> ConversationRules:
+    conversation, whatsapp = settings.conversation, settings.whatsapp
+    return ConversationRules(
+        turn=TurnRules(
+            reply_timeout_s=conversation.reply_timeout_s,
+            settle_s=conversation.settle_s,
+            attempts_max=conversation.attempts_max,
+            retry_first_s=conversation.retry_first_s,
+            retry_max_s=conversation.retry_max_s,
+        ),
+        coalescing=CoalescingRules(quiet_s=conversation.coalesce_s, max_s=conversation.coalesce_max_s),
+        opens_socket_at_call_end=conversation.open_socket == "call_end",
+        idle_close_s=conversation.idle_close_s,
+        retire_after_s=conversation.retire_after_s,
+        failed_turn_retry_s=conversation.unanswered_retry_first_s,
+        failed_turn_retry_max_s=conversation.unanswered_retry_max_s,
+        history_messages=conversation.history_messages,
+        template_sids={
+            Purpose.OPENING: whatsapp.opening_template_sid,
+            Purpose.ANSWER: whatsapp.reopen_template_sid,
+            Purpose.FALLBACK: whatsapp.reopen_template_sid,
+        },
+    )
+
+
+def outbox_rules(settings: Settings) -> OutboxRules:
+    outbox = settings.outbox
+    return OutboxRules(
+        messages_per_second=settings.whatsapp.messages_per_second,
+        concurrency=outbox.concurrency,
+        sweep_every_s=outbox.sweep_every_s,
+        look_up_after_s=outbox.settle_unknown_after_s,
+        certain_after_s=outbox.certain_after_s,
+        retry_first_s=outbox.retry_first_s,
+        retry_max_s=outbox.retry_max_s,
+        give_up_after_s=outbox.give_up_after_s,
+    )
+
+
+def inbox_check_rules(settings: Settings) -> InboxCheckRules:
+    return InboxCheckRules(
+        every_s=settings.whatsapp.missed_check_every_s,
+        lookback=timedelta(hours=settings.monitor.lookback_hours),
+        default_agent_id=settings.elevenlabs.text_agent_id,
+    )
