@@ -175,9 +175,13 @@ class AnswerCollector:
         """The reply of this event; for an event without an id, the newest reply without one."""
         return next((reply for reply in reversed(self._replies) if reply.event_id == event_id), None)
 
+    def _newest_without_final(self) -> _Reply | None:
+        """What a final text without an id belongs to: the parts streamed before it, whose id it has lost."""
+        return next((reply for reply in reversed(self._replies) if reply.final is None), None)
+
     def _take_reply(self, event: AgentReplied) -> None:
-        reply = self._find(event.event_id)
-        if reply is None or (event.event_id is None and reply.final is not None):
+        reply = self._find(event.event_id) if event.event_id is not None else self._newest_without_final()
+        if reply is None:
             if self.is_over:
                 return
             reply = _Reply(event.event_id)

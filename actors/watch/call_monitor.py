@@ -176,29 +176,34 @@ class CallMonitor:
     async def _fetch_forever(self) -> None:
         while True:
             self._details_due = trio.Event()
+            has_more = False
             try:
                 calls = await self._store.awaiting_details(now=self._clock.now(), limit=DETAILS_PAGE)
-                await self._fetch_all(calls)
+                has_more = await self._fetch_all(calls) and len(calls) == DETAILS_PAGE
             except StoreUnavailableError as error:
                 _log.warning("call details wait for the database", detail=str(error))
-                calls = []
-            if len(calls) < DETAILS_PAGE:
+            if not has_more:
                 with trio.move_on_after(DETAILS_SWEEP_S):
                     await self._details_due.wait()
 
-    async def _fetch_all(self, calls: Sequence[AwaitedCall]) -> None:
+    async def _fetch_all(self, calls: Sequence[AwaitedCall]) -> bool:
+        """Fetch the details of these calls; false when the database did not take all of them."""
         limit = trio.CapacityLimiter(self._rules.details_concurrency)
+        went_through = True
 
         async def fetch(call: AwaitedCall) -> None:
+            nonlocal went_through
             async with limit:
                 try:
                     await self._fetch(call)
                 except StoreUnavailableError as error:
+                    went_through = False
                     _log.warning("call details wait for the database", call_id=call.id, detail=str(error))
 
         async with trio.open_nursery() as nursery:
             for call in calls:
                 nursery.start_soon(fetch, call, name=f"details of {call.id}")
+        return went_through
 
     async def _fetch(self, call: AwaitedCall) -> None:
         try:

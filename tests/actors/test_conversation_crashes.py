@@ -104,7 +104,7 @@ async def breaking_sessions(world: World) -> None:
     def breaks_at_first(session: MemorySession, heard: str) -> Iterable[Step]:
         reaction = (
             does(LOST)
-            if trio.current_time() < world.began_at + 4
+            if trio.current_time() < world.began_at + 2.2
             else says(f"por fin: {heard}", completes=False)
         )
         return reaction(session, heard)

@@ -9,7 +9,6 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.calls import FollowUpState
 from actors.messages import NotSent, Refused
-from actors.runtime.supervisor import ChildSpec, RestartPolicy
 from actors.watch.outbox import Pace
 from tests.actors.lanes import TEMPLATE, address_of, first, queue, sending, statuses
 from tests.actors.worlds import World
@@ -81,8 +80,7 @@ async def test_what_is_queued_while_its_lane_is_being_served_is_sent_with_it(
 async def test_being_told_before_it_runs_does_no_harm(autojump_clock: MockClock) -> None:
     async with sending(is_running=False) as world:
         await queue(world, "hola")
-        spec = ChildSpec(name="outbox", run=world.outbox.run, policy=RestartPolicy.PERMANENT, kind="outbox")
-        await world.supervisor.start(spec)
+        await world.start_outbox()
         await trio.sleep(1)
 
         assert world.messaging.bodies == ["hola"]

@@ -152,7 +152,10 @@ class World:
     async def start(self) -> None:
         await self.nursery.start(self.supervisor.run)
         if self.has_outbox:
-            await self._watch("outbox", self.outbox.run)
+            await self.start_outbox()
+
+    async def start_outbox(self) -> None:
+        await self._watch("outbox", self.outbox.run)
 
     async def start_recovery(self, every_s: float = 15) -> None:
         recovery = Recovery(

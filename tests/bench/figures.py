@@ -55,7 +55,7 @@ async def _steady_load(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(crowd.write_at_random, per_second=TURNS_PER_S))
             windows = await stage.watch(3, window_s=window_s)
-            nursery.cancel_scope.cancel()
+            crowd.stop()
     return windows
 
 
@@ -77,15 +77,14 @@ async def _added_ms(database: Database, subject: Subject) -> tuple[list[float], 
     medians, worst = [], []
     async with open_stage(database, subject, known=PEOPLE, settings=_NO_WAIT) as stage:
         await stage.program.start()
-        crowd = stage.crowd(PEOPLE)
-        await crowd.greet(at_once=GREETED_AT_ONCE)
+        await stage.crowd(PEOPLE).greet(at_once=GREETED_AT_ONCE)
         for _ in range(3):
+            crowd = stage.crowd(PEOPLE)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(partial(crowd.write_at_random, per_second=TURNS_PER_S))
                 await trio.sleep(10.0)
-                nursery.cancel_scope.cancel()
+                crowd.stop()
             added_ms = [1000 * turn.added_s for turn in crowd.turns]
-            crowd.turns.clear()
             medians.append(percentile(added_ms, 0.5))
             worst.append(percentile(added_ms, 0.99))
     return medians, worst
@@ -168,7 +167,7 @@ async def sustained(database: Database) -> Sequence[Figure]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(crowd.write_in_turn, at_once=AT_ONCE_AT_FULL_SPEED))
             windows = await stage.watch(3, window_s=8.0)
-            nursery.cancel_scope.cancel()
+            crowd.stop()
     share = [100 * window.program_s / window.seconds for window in windows]
     return [
         Figure("turns a second, everything on this machine", "1/s", [w.turns / w.seconds for w in windows]),

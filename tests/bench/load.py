@@ -31,6 +31,7 @@ class Crowd:
     vendors: Vendors
     idle: deque[str] = field(converter=_deque)
     turns: list[Turn] = field(factory=list, init=False)
+    _writing: trio.CancelScope = field(factory=trio.CancelScope, init=False)
 
     async def greet(self, *, at_once: int) -> None:
         """Everybody writes once, so many at a time: sockets are open and statements prepared afterwards."""
@@ -55,23 +56,28 @@ class Crowd:
         raise SpoiltError(f"no answer in {TURN_TIMEOUT_S} s; {self.vendors.problems[:3]}")
 
     async def write_at_random(self, *, per_second: float) -> None:
-        """Open loop: who writes does not wait for how fast others are answered. Runs until cancelled."""
+        """Open loop: who writes does not wait for how fast others are answered. Runs until `stop`."""
         gaps = random.Random(7)
         at = trio.current_time()
         async with trio.open_nursery() as nursery:
-            while True:
-                at += gaps.expovariate(per_second)
-                await trio.sleep_until(at)
-                if not self.idle:
-                    raise SpoiltError("everybody waits for an answer: the load is beyond what can be carried")
-                nursery.start_soon(self.take_turn, self.idle.popleft())
+            with self._writing:
+                while True:
+                    at += gaps.expovariate(per_second)
+                    await trio.sleep_until(at)
+                    if not self.idle:
+                        raise SpoiltError("everybody waits for an answer: the load is too much")
+                    nursery.start_soon(self.take_turn, self.idle.popleft())
 
     async def write_in_turn(self, *, at_once: int) -> None:
-        """Closed loop: so many turns are under way at any moment. Runs until cancelled."""
+        """Closed loop: so many turns are under way at any moment. Runs until `stop`."""
         async with trio.open_nursery() as nursery:
             for _ in range(at_once):
-                nursery.start_soon(self._write_forever)
+                nursery.start_soon(self._write_until_stopped)
 
-    async def _write_forever(self) -> None:
-        while True:
+    async def _write_until_stopped(self) -> None:
+        while not self._writing.cancel_called:
             await self.take_turn(self.idle.popleft())
+
+    def stop(self) -> None:
+        """Nobody begins another turn; those under way come to their end."""
+        self._writing.cancel()

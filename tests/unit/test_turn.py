@@ -383,3 +383,10 @@ def _pending(message_id: int, text: str, address: str) -> PendingMessage:
         text=text,
         received_at=datetime(2026, 5, 4, tzinfo=UTC),
     )
+
+
+def test_a_flat_reply_is_the_final_text_of_the_parts_before_it() -> None:
+    """Old shapes lose the id; taken for a reply of its own it would be said twice."""
+    collector = fed(*parts(5, "El plan ", "cuesta diez."), replied("El plan cuesta diez.", None))
+
+    assert collector.paragraphs == ["El plan cuesta diez."]

@@ -1,0 +1,211 @@
+"""A message of which nobody knows whether it went is looked up before anything else of its lane."""
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.messages import DeliveryStatus, SentMessage, StatusReport
+from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError
+from actors.watch.outbox import match_sent
+from tests.actors.lanes import TEMPLATE, claim, first, queue, sending, statuses
+from tests.memory.clock import BEGINNING
+from tests.memory.messaging import Lost
+from tests.memory.outbox import MemoryOutbox
+
+LATE = Lost.AFTER_IT_WAS_ACCEPTED
+NEVER_ARRIVED = Lost.BEFORE_IT_ARRIVED
+
+
+async def test_a_message_that_twilio_has_is_adopted(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        await queue(world, "uno", "dos")
+        await trio.sleep(4)
+        assert statuses(world) == ["sending", "pending"]
+        assert world.messaging.lookups == []
+
+        await trio.sleep(6)
+        assert world.messaging.bodies == ["uno", "dos"]
+        assert statuses(world) == ["accepted", "accepted"]
+        assert first(world).sid == world.messaging.created[0].sid
+
+
+async def test_a_message_that_twilio_does_not_have_is_sent_again_once_that_is_certain(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(NEVER_ARRIVED)
+        await queue(world, "uno", "dos")
+        await trio.sleep(19)
+        assert statuses(world) == ["sending", "pending"]
+        assert len(world.messaging.lookups) > 2
+
+        await trio.sleep(6)
+        assert world.messaging.bodies == ["uno", "dos"]
+        assert statuses(world) == ["accepted", "accepted"]
+
+
+async def test_a_list_that_lags_is_asked_again_and_nothing_goes_twice(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        world.messaging.list_lag_s = 15
+        await queue(world, "uno")
+        await trio.sleep(60)
+
+        assert world.messaging.bodies == ["uno"]
+        assert statuses(world) == ["accepted"]
+
+
+async def test_a_list_that_cannot_be_read_is_asked_again_and_nothing_goes_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        failures = [VendorUnavailableError("503")] * 5 + [VendorRefusedError("401")] * 20
+        world.messaging.lookup_failures.extend(failures)
+        await queue(world, "uno", "dos")
+        await trio.sleep(40)
+        assert statuses(world) == ["sending", "pending"]
+        assert world.alert_keys == ["outbox_lookup"]
+
+        await trio.sleep(30)
+        assert world.messaging.bodies == ["uno", "dos"]
+        assert world.alert_keys == []
+
+
+@pytest.mark.parametrize("had_arrived", [True, False])
+async def test_what_a_killed_daemon_was_sending_is_settled_by_the_next(
+    autojump_clock: MockClock, *, had_arrived: bool
+) -> None:
+    async with sending() as world:
+        person_id = await queue(world, "uno", "dos", is_told=False)
+        message = await claim(world, person_id)
+        if had_arrived:
+            await world.messaging.send(message, as_template=False)
+        await trio.sleep(40)
+
+        assert world.messaging.bodies == ["uno", "dos"]
+        assert statuses(world) == ["accepted", "accepted"]
+
+
+async def test_a_send_that_a_restart_cut_off_is_settled(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.send_s = 10
+        await queue(world, "uno", "dos")
+        await trio.sleep(5)
+        await world.supervisor.stop("outbox", reason="test")
+        assert statuses(world) == ["sending", "pending"]
+        await world.start_outbox()
+        await trio.sleep(60)
+
+        assert world.messaging.bodies == ["uno", "dos"]
+
+
+async def test_a_callback_settles_what_was_in_doubt_before_anybody_looks(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        await queue(world, "uno", "dos")
+        await trio.sleep(1)
+        created = world.messaging.created[0]
+        report = StatusReport(
+            message_id=created.message_id, sid=created.sid, status=DeliveryStatus.SENT, error_code=None
+        )
+        await MemoryOutbox(world.database).report(report, now=world.clock.now())
+        await trio.sleep(5)
+
+        assert world.messaging.bodies == ["uno", "dos"]
+        assert statuses(world) == ["sent", "accepted"]
+        assert world.messaging.lookups == []
+
+
+async def test_a_callback_that_overtakes_the_answer_is_not_undone(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.send_s = 3
+        await queue(world, "uno", "dos")
+        await trio.sleep(1)
+        created = world.messaging.created[0]
+        report = StatusReport(
+            message_id=created.message_id, sid=created.sid, status=DeliveryStatus.DELIVERED, error_code=None
+        )
+        await MemoryOutbox(world.database).report(report, now=world.clock.now())
+        await trio.sleep(10)
+
+        assert statuses(world) == ["delivered", "accepted"]
+        assert world.messaging.bodies == ["uno", "dos"]
+
+
+async def test_a_database_that_is_lost_after_the_send_leaves_a_doubt_that_is_settled(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending() as world:
+        world.outbox_store.failure = StoreUnavailableError("gone")
+        await trio.sleep(0.5)
+        world.outbox_store.fails_at = len(world.outbox_store.calls) + 2  # the claim, and then
+        await queue(world, "uno", "dos")
+        await trio.sleep(20)
+
+        assert "accepted" in world.outbox_store.calls
+        assert world.messaging.bodies == ["uno", "dos"]
+        assert statuses(world) == ["accepted", "accepted"]
+
+
+async def test_the_same_words_sent_before_are_not_taken_for_what_is_in_doubt(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.extend([None, NEVER_ARRIVED])
+        await queue(world, "sí", "sí")
+        await trio.sleep(60)
+
+        assert world.messaging.bodies == ["sí", "sí"]
+        assert len({message.sid for message in world.outbound}) == 2
+
+
+async def test_a_template_in_doubt_is_found_though_twilio_wrote_its_words(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        await queue(world, "uno", template=TEMPLATE, is_told=False)
+        world.database.inbound.clear()
+        await trio.sleep(60)
+
+        assert world.messaging.bodies == ["template of uno"]
+        assert statuses(world) == ["accepted"]
+
+
+async def test_doubts_of_one_are_no_concern_of_another(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(NEVER_ARRIVED)
+        await queue(world, "uno", person=1)
+        await trio.sleep(0.5)
+        await queue(world, "dos", person=2)
+        await trio.sleep(1)
+
+        assert statuses(world) == ["sending", "accepted"]
+
+
+async def test_a_long_wait_for_the_pace_is_no_part_of_a_messages_age(autojump_clock: MockClock) -> None:
+    async with sending(messages_per_second=0.02, concurrency=16) as world:
+        world.messaging.list_lag_s = 15
+        world.messaging.outcomes.extend([None, LATE])
+        await queue(world, "uno", person=1)
+        await trio.sleep(1)
+        await queue(world, "dos", person=2)
+        await trio.sleep(1000)
+
+        assert world.messaging.bodies == ["uno", "dos"]
+
+
+async def test_of_several_candidates_the_oldest_with_the_same_words_is_it(autojump_clock: MockClock) -> None:
+    async with sending(is_running=False) as world:
+        person_id = await queue(world, "sí", is_told=False)
+        message = await claim(world, person_id)
+
+    listed = [
+        SentMessage(sid=sid, body=body, created_at=BEGINNING)
+        for sid, body in (("SM1", "no"), ("SM2", " sí\n"), ("SM3", "sí"))
+    ]
+    found = match_sent(message, listed)
+    assert found is not None
+    assert found.sid == "SM2"
+    assert match_sent(message, listed[:1]) is None
+    assert match_sent(message, []) is None
