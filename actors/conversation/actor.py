@@ -118,16 +118,14 @@ class ConversationActor:
 
     def _update_retirement(self) -> float:
         """When this actor may end; postponed for as long as there is anything to wait for."""
-        if self._is_finishing and self._turn is None and self._opening is None:
+        is_busy = self._turn is not None or self._opening is not None
+        if self._is_finishing and not is_busy:
             return 0.0
-        rests = (
-            self._turn is None and self._opening is None and self._gathering is None and self._link.is_closed
-        )
-        if not rests or self._look_at < NEVER:
+        if is_busy or self._gathering is not None or not self._link.is_closed:
             self._retire_at = NEVER
         elif self._retire_at == NEVER:
             self._retire_at = trio.current_time() + self._rules.retire_after_s
-        return self._retire_at if self._mailbox.is_empty else NEVER
+        return self._retire_at
 
     def _take(self, message: ConversationMessage | None) -> None:
         now = trio.current_time()
@@ -263,7 +261,6 @@ class ConversationActor:
         self._turn = self._opening = self._gathering = self._refusal = None
         self._typing_at = self._look_at = NEVER
         self._wants_session = False
-        self._belated = BelatedReplies()
         self._link.close(reason="conversation closed")
         try:
             work = await self._store.work(self._person_id)
@@ -333,7 +330,6 @@ class ConversationActor:
 
     def _end_turn(self) -> None:
         self._turn = None
-        self._wants_session = False
         self._typing_at = NEVER
         if self._gathering is None:
             self._link.idle()

@@ -1,18 +1,14 @@
 """A conversation: messages in, turns, answers out."""
 
-from typing import Any, cast
-
 import trio
-from attrs import define
 from trio.testing import MockClock
 
-from actors.agent_events import AgentReplied, ToolFinished
+from actors.agent_events import ToolFinished
 from actors.conversation.mail import MessageArrived, Nudge
+from actors.conversation.turn import LLM_TIMEOUT_S
 from actors.messages import Purpose, Template
-from actors.ports import ConversationStore
-from tests.actors.worlds import ALL_TEMPLATES, World, open_world, rules_with
+from tests.actors.worlds import ALL_TEMPLATES, open_world, rules_with
 from tests.memory.agent import HUNG_UP, MemorySession, Step, asks_tool, does, echoes, reply, says
-from tests.memory.conversations import MemoryConversations
 
 
 async def test_a_message_gets_one_answer(autojump_clock: MockClock) -> None:
@@ -147,6 +143,17 @@ async def test_a_tool_that_expects_no_response_gets_none(autojump_clock: MockClo
         assert world.sent == ["Pedida."]
 
 
+async def test_a_tool_whose_result_is_never_confirmed_does_not_hold_the_answer_back_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        world.agent.reactions.append(asks_tool(before="Un momento.", confirms=False))
+        await world.writes("una pizza")
+        await trio.sleep(1 + LLM_TIMEOUT_S + 1)
+
+        assert world.sent == ["Un momento."]
+
+
 async def test_a_tool_call_between_turns_is_answered_too(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         await world.writes("Hola")
@@ -156,86 +163,6 @@ async def test_a_tool_call_between_turns_is_answered_too(autojump_clock: MockClo
         await trio.sleep(1)
 
         assert [call_id for call_id, _, _ in session.tool_results] == ["t1"]
-
-
-async def test_a_belated_reply_is_sent_after_the_answer(autojump_clock: MockClock) -> None:
-    def pauses(session: MemorySession, _heard: str) -> list[Step]:
-        return [*reply(session, "Primero."), 5.0, *reply(session, "Y segundo.")]
-
-    async with open_world() as world:
-        world.agent.reactions.append(pauses)
-        await world.writes("cuéntame")
-        await trio.sleep(4)
-        assert world.sent == ["Primero."]
-        await trio.sleep(10)
-        await world.writes("gracias")
-        await trio.sleep(10)
-
-        assert world.sent == ["Primero.", "Y segundo.", "re: gracias"]
-
-
-async def test_a_belated_reply_goes_before_the_answer_to_what_is_being_written(
-    autojump_clock: MockClock,
-) -> None:
-    def pauses(session: MemorySession, _heard: str) -> list[Step]:
-        return [*reply(session, "Primero."), 3.0, *reply(session, "Y segundo.", has_parts=False)]
-
-    async with open_world() as world:
-        world.agent.reactions.append(pauses)
-        await world.writes("cuéntame")
-        await trio.sleep(3.5)
-        await world.writes("gracias")
-        await trio.sleep(10)
-
-        assert world.sent == ["Primero.", "Y segundo.", "re: gracias"]
-
-
-async def test_a_reply_that_comes_while_the_answer_is_being_stored_is_not_lost(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_world() as world:
-        world.agent.reactions.append(says("Primero.", completes=False))
-        world.store = SpeakingMeanwhile(world).as_store()
-        await world.writes("cuéntame")
-        await trio.sleep(10)
-
-        assert world.sent == ["Primero.", "Y segundo."]
-
-
-async def test_a_text_that_was_answered_with_already_is_not_sent_again(autojump_clock: MockClock) -> None:
-    def repeats(session: MemorySession, _heard: str) -> list[Step]:
-        first = reply(session, "Primero.", has_final=False)
-        return [*first, 3.0, AgentReplied(text="Primero.", event_id=1)]
-
-    async with open_world() as world:
-        world.agent.reactions.append(repeats)
-        await world.writes("cuéntame")
-        await trio.sleep(10)
-
-        assert world.sent == ["Primero."]
-
-
-async def test_what_the_agent_says_unasked_and_long_after_is_not_sent(autojump_clock: MockClock) -> None:
-    async with open_world() as world:
-        world.agent.usual_reaction = echoes(completes=False)
-        await world.writes("Hola")
-        await trio.sleep(60)
-        session = world.agent.sessions[0]
-        session.unasked(*reply(session, "¿Sigue ahí?"))
-        await trio.sleep(10)
-
-        assert world.sent == ["re: Hola"]
-
-
-async def test_after_a_completed_answer_nothing_more_is_expected(autojump_clock: MockClock) -> None:
-    async with open_world() as world:
-        await world.writes("Hola")
-        await trio.sleep(5)
-        session = world.agent.sessions[0]
-        session.unasked(*reply(session, "¿Sigue ahí?"))
-        await trio.sleep(10)
-
-        assert world.sent == ["re: Hola"]
 
 
 async def test_a_blank_answer_sends_nothing_and_settles_the_message(autojump_clock: MockClock) -> None:
@@ -315,6 +242,16 @@ async def test_the_typing_indicator_is_shown_and_repeated_during_a_long_turn(
         assert world.messaging.typing == [(0, "SM-in-1"), (20, "SM-in-1"), (40, "SM-in-1")]
 
 
+async def test_after_the_answer_nobody_types_any_more(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        person_id = await world.writes("Hola")
+        await trio.sleep(100)
+        world.conversations.post(person_id, Nudge.LOOK)
+        await trio.sleep(100)
+
+        assert world.messaging.typing == [(0, "SM-in-1")]
+
+
 async def test_a_burst_shows_the_typing_indicator_once(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         await world.writes("uno", "dos", "tres")
@@ -351,22 +288,3 @@ async def test_a_flood_that_overflows_the_mailbox_is_answered_all_the_same(autoj
 
         assert "\n".join(world.agent.heard[0]).split("\n") == [str(number) for number in range(200)]
         assert world.unanswered == []
-
-
-@define(eq=False)
-class SpeakingMeanwhile:
-    """A store that takes its time over an answer, while the agent says something more."""
-
-    world: World
-
-    def as_store(self) -> ConversationStore:
-        return cast("ConversationStore", self)
-
-    async def answer(self, *args: Any, **kwargs: Any) -> bool:
-        session = self.world.agent.sessions[0]
-        session.unasked(*reply(session, "Y segundo."))
-        await trio.sleep(1)
-        return await MemoryConversations(self.world.database).answer(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(MemoryConversations(self.world.database), name)

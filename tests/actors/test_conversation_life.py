@@ -64,6 +64,17 @@ async def test_a_conversation_can_be_closed_in_every_phase_of_a_turn(
         assert person_id not in world.conversations
 
 
+async def test_after_a_closing_nobody_types_any_more(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        person_id = await world.writes("uno")
+        await trio.sleep(0.5)
+        assert await close(world, person_id)
+        await trio.sleep(100)
+
+        assert world.messaging.typing == [(0, "SM-in-1")]
+        assert len(world.agent.sessions) == 1
+
+
 async def test_a_conversation_can_be_closed_between_two_attempts(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         world.agent.usual_reaction = SILENCE
@@ -144,14 +155,17 @@ async def test_a_session_that_was_idle_for_long_is_closed_when_the_reaper_asks(
 
 async def test_a_session_at_work_is_never_idle(autojump_clock: MockClock) -> None:
     async with open_world(rules=rules_with(idle_close_s=5)) as world:
+        await world.writes("Hola")
+        await trio.sleep(2)
         world.agent.usual_reaction = echoes(after_s=50)
-        person_id = await world.writes("Hola")
+        person_id = await world.writes("¿sí?", is_told=False)
+        world.conversations.post(person_id, Nudge.LOOK)
         for _ in range(10):
             await trio.sleep(5)
             world.conversations.post(person_id, Nudge.REAP)
         await trio.sleep(10)
 
-        assert world.sent == ["re: Hola"]
+        assert world.sent == ["re: Hola", "re: ¿sí?"]
         assert len(world.agent.sessions) == 1
 
 

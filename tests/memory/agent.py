@@ -188,9 +188,10 @@ def does(*steps: Step) -> Reaction:
 
 
 def asks_tool(
-    *, before: str = "", after: str = "", expects_response: bool = True, call_id: str = "t1"
+    *, before: str = "", after: str = "", expects_response: bool = True, confirms: bool = True
 ) -> Reaction:
     """Call a client tool of an unknown name, with words before and after it."""
+    call_id = "t1"
 
     def react(session: MemorySession, _heard: str) -> Iterable[Step]:
         steps: list[Step] = [*reply(session, before)] if before else []
@@ -206,6 +207,7 @@ def asks_tool(
         )
         if expects_response:
             steps.append(AwaitTool(call_id))
+        if expects_response and confirms:
             steps += [
                 0.16,
                 ToolFinished(name="order_pizza", call_id=call_id, is_error=True, event_id=event_id),
