@@ -47,7 +47,7 @@ from daemon.rules import (
     server_limits,
 )
 from daemon.settings import Settings
-from daemon.status import DaemonStatus
+from daemon.status import WATCHERS, DaemonStatus
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
 from daemon.store.inbox import PostgresInbox
@@ -181,7 +181,8 @@ class _Parts:
     async def drain(self) -> None:
         """Finish what is under way within `http.drain_s`; the rest stays in the database."""
         with trio.move_on_after(self.settings.http.drain_s):
-            for name in ("call_monitor", "inbox_check", "recovery", "idle_reaper"):
+            # The outbox goes on: what the last turns leave in it is still to be sent.
+            for name in [name for name in WATCHERS if name != "outbox"]:
                 await self.supervisor.stop(name, reason="draining")
             for person_id in self.conversations:
                 self.conversations.post(person_id, Nudge.FINISH)
@@ -279,6 +280,7 @@ class _Parts:
             version=VERSION,
             lifecycle=self.lifecycle,
             store_kind="embedded" if self.settings.store.is_embedded else "postgresql",
+            is_store_up=self.pool.check,
             overview=PostgresOverview(self.pool),
             supervisor=self.supervisor,
             conversations=self.conversations,

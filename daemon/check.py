@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from attrs import frozen
 
 from daemon.settings.environment import how_to_set_secret
-from daemon.settings.model import Settings
+from daemon.settings.model import ConversationSettings, Settings
 from daemon.settings.rules import is_lab_host, is_loopback_host
 
 _SANDBOX_NUMBER: Final = "+14155238886"
@@ -175,6 +175,23 @@ def _follow_up(settings: Settings) -> Iterator[Finding]:
             mend="set follow_up.completed to true, or give another outcome a text",
         )
 
+    for outcome in settings.follow_up.texts:
+        yield Finding(
+            level=Level.WARNING,
+            key=f"follow_up.{outcome.value}",
+            sentence="goes as free text, which WhatsApp refuses (63016) for everyone who has not written in the "
+            "last 24 hours: the opening's template speaks of a talk that did not take place",
+        )
+
+
+def _spam(settings: Settings) -> Iterator[Finding]:
+    if settings.conversation.inbound_per_minute != ConversationSettings().inbound_per_minute:
+        yield Finding(
+            level=Level.NOTE,
+            key="conversation.inbound_per_minute",
+            sentence="has no effect yet: messages of one person are coalesced by coalesce_s alone",
+        )
+
 
 def _contact_hours(settings: Settings) -> Iterator[Finding]:
     if settings.contact_hours.enforce:
@@ -299,6 +316,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _tokens,
     _webhook,
     _follow_up,
+    _spam,
     _contact_hours,
     _vendors,
     _live_calls,

@@ -1,6 +1,6 @@
 """The running daemon, as the status route and `relevo status` show it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 import trio
@@ -17,6 +17,7 @@ from actors.watch.call_monitor import CallMonitor
 from daemon.lifecycle import Lifecycle
 
 STORE_CHECK_S = 3.0
+WATCHERS = ("outbox", "recovery", "inbox_check", "call_monitor", "idle_reaper")
 
 
 @frozen(kw_only=True)
@@ -25,12 +26,14 @@ class DaemonStatus:
 
     Attributes:
         store_kind: `embedded` or `postgresql`.
+        is_store_up: whether the database answers now.
         loop_delay_s: how late the event loop ran when it was last looked at.
     """
 
     version: str
     lifecycle: Lifecycle
     store_kind: str
+    is_store_up: Callable[[], Awaitable[bool]]
     overview: Overview
     supervisor: Supervisor
     conversations: Registry[ConversationMessage]
@@ -44,7 +47,15 @@ class DaemonStatus:
 
     async def is_ready(self) -> bool:
         """Whether messages are taken in: serving, and the database answers."""
-        return self.lifecycle.is_serving and await self._queues() is not None
+        with trio.move_on_after(STORE_CHECK_S):
+            return self.lifecycle.is_serving and await self.is_store_up()
+        return False
+
+    @property
+    def do_watchers_run(self) -> bool:
+        """Whether every permanent child lives at this moment, and is not waiting to be started again."""
+        states = [self.supervisor.state(name) for name in WATCHERS]
+        return all(state is not None and state.is_running for state in states)
 
     async def queue_lengths(self) -> Mapping[str, int]:
         """By queue; empty while the database is down."""

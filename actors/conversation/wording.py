@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from actors.alerts import Alerts
+from actors.calls import CallOutcome
 from actors.conversation.context import facts_of
+from actors.conversation.splitting import length, split
 from actors.conversation.texts import CallFacts, TextError, Texts
 from actors.messages import Purpose, Template
 from actors.ports import KnownCall, Opening, PersonContext
+
+MESSAGE_MAX = 1600
+"""Twilio refuses a longer body (error 21617)."""
+SUMMARY_MIN = 100
+"""Less than that of a summary says nothing."""
 
 
 @frozen
@@ -34,7 +41,7 @@ class Wording:
         """The first message after a call; None when its outcome gets none."""
         facts = facts_of(context, call)
         try:
-            text = self.texts.render_follow_up(call.outcome, facts)
+            text = self._fitting(call.outcome, facts)
         except TextError as error:
             self.alerts.raise_alert("text_opening", f"an opening could not be written: {error}")
             return None
@@ -45,5 +52,18 @@ class Wording:
             conversation_id=context.conversation_id,
             address=address,
             text=text,
-            template=self.template(Purpose.OPENING, facts),
+            # It speaks of the talk there was; after a voicemail that would be untrue.
+            template=self.template(Purpose.OPENING, facts) if call.outcome is CallOutcome.COMPLETED else None,
         )
+
+    def _fitting(self, outcome: CallOutcome, facts: CallFacts) -> str | None:
+        """A text that one message can hold: with a shorter summary where it must be, and without one before
+        anything else of it is cut.
+        """
+        text = self.texts.render_follow_up(outcome, facts)
+        if text is None or length(text) <= MESSAGE_MAX:
+            return text
+        room = length(facts.summary) - (length(text) - MESSAGE_MAX)
+        summary = split(facts.summary, room - 1)[0] + "…" if room > SUMMARY_MIN else ""
+        text = self.texts.render_follow_up(outcome, evolve(facts, summary=summary))
+        return None if text is None else split(text)[0]

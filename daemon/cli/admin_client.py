@@ -9,6 +9,7 @@ import httpx
 from attrs import frozen
 
 from daemon.cli.failure import CommandFailedError
+from daemon.cli.screen import printable
 from daemon.settings import Settings
 
 TIMEOUT_S = 30.0
@@ -35,9 +36,12 @@ class AdminClient:
             raise CommandFailedError(
                 f"the daemon does not answer at {self.http.base_url}: is it running? ({error})"
             ) from error
-        if response.is_success:
-            return response.json()
-        raise CommandFailedError(_problem(response))
+        if not response.is_success:
+            raise CommandFailedError(_problem(response))
+        try:
+            return printable(response.json())
+        except json.JSONDecodeError as error:
+            raise CommandFailedError(f"what answers at {self.http.base_url} is no Relevo daemon") from error
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def admin_client(settings: Settings) -> Iterator[AdminClient]:
 
 def _problem(response: httpx.Response) -> str:
     try:
-        message = response.json()["error"]["message"]
+        message = printable(response.json()["error"]["message"])
     except (json.JSONDecodeError, KeyError, TypeError):
         message = response.reason_phrase
     return f"{message} (HTTP {response.status_code})"

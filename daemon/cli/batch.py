@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 
 import click
 import trio
-from rich.console import Console
 from rich.table import Table
 
 from daemon.cli.admin_client import NEEDS, admin_client
@@ -18,6 +17,7 @@ from daemon.cli.batch_submission import Screen, submit_order
 from daemon.cli.failure import CommandFailedError
 from daemon.cli.options import config_option, settings_for
 from daemon.cli.recipients import read_recipients
+from daemon.cli.screen import open_console, styled
 from daemon.clock import SystemClock
 from daemon.elevenlabs.batch_calls import BatchOrder, Recipient
 
@@ -158,8 +158,8 @@ def _recipients_in(file: Path, screen: Screen) -> Sequence[Recipient]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    console.print(f"[bold]{found['id']}[/bold] {found['name']}: {found['status']}, {found['created_at']}")
+    console = open_console()
+    console.print(styled(found["id"], "bold"), f"{found['name']}: {found['status']}, {found['created_at']}")
     table = Table("recipient", "number", "call", "conversation", "follow-up", box=None, pad_edge=False)
     for recipient in found["recipients"]:
         table.add_row(

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from daemon.cli.admin_client import NEEDS, AdminClient, admin_client
 from daemon.cli.options import config_option, settings_for
+from daemon.cli.screen import open_console, styled
 
 
 @click.group()
@@ -38,7 +38,7 @@ def list_(limit: int, config_path: Path | None) -> None:
             str(one["unanswered"]),
             one["last_message_at"] or "-",
         )
-    Console(highlight=False).print(table)
+    open_console().print(table)
 
 
 @conversation.command()
@@ -49,13 +49,14 @@ def show(phone: str, config_path: Path | None) -> None:
     with admin_client(settings_for(config_path, require=NEEDS)) as client:
         found = client.post("/admin/conversations/find", {"phone": phone})
         timeline = client.get(f"/admin/conversations/{found['id']}")
-    console = Console(highlight=False)
+    console = open_console()
     console.print(
-        f"[bold]{timeline['client_name'] or 'unnamed'}[/bold] {timeline['phone_number'] or ''}: "
-        f"{timeline['status']}, agent session {timeline['elevenlabs_conversation_id'] or 'none yet'}"
+        styled(timeline["client_name"] or "unnamed", "bold"),
+        f"{timeline['phone_number'] or ''}: {timeline['status']},",
+        f"agent session {timeline['elevenlabs_conversation_id'] or 'none yet'}",
     )
     for interaction in timeline["interactions"]:
-        console.print(_line(interaction), markup=False)
+        console.print(_line(interaction), soft_wrap=True)
 
 
 @conversation.command()

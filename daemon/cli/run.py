@@ -45,4 +45,4 @@ async def _run(settings: Settings) -> None:
 
 
 def _health(daemon: Daemon) -> Callable[[], bool]:
-    return lambda: daemon.loop_monitor.healthy
+    return lambda: daemon.loop_monitor.healthy and daemon.status.do_watchers_run

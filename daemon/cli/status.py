@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from daemon.cli.admin_client import NEEDS, admin_client
 from daemon.cli.failure import CommandFailedError
 from daemon.cli.options import config_option, settings_for
+from daemon.cli.screen import open_console, styled
 
 _WATCHERS = ("monitor", "outbox", "recovery", "inbox_check", "reaper")
 
@@ -31,17 +31,19 @@ def status(config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001 - c
 
 
 def _show(report: dict[str, Any]) -> None:
-    console, actors = Console(highlight=False), report["actors"]
+    console, actors, store = open_console(), report["actors"], report["store"]
     console.print(
-        f"relevo {report['version']}: [bold]{report['phase']}[/bold] for {report['uptime_s']:.0f} s, "
-        f"database {report['store']['kind']} {'ok' if report['store']['ok'] else '[red]down[/red]'}"
+        f"relevo {report['version']}:",
+        styled(report["phase"], "bold"),
+        f"for {report['uptime_s']:.0f} s, database {store['kind']}",
+        "ok" if store["ok"] else styled("down", "red"),
     )
     table = Table("watcher", "state", "restarts", "", box=None, pad_edge=False)
     for name in _WATCHERS:
         watcher = actors[name]
         table.add_row(
             name,
-            "[green]IS RUNNING[/green]" if watcher["alive"] else "[red]NOT RUNNING[/red]",
+            styled("IS RUNNING", "green") if watcher["alive"] else styled("NOT RUNNING", "red"),
             str(watcher["restarts"]),
             _monitor_note(watcher) if name == "monitor" else "",
         )
@@ -54,9 +56,7 @@ def _show(report: dict[str, Any]) -> None:
     if queues is not None:
         console.print(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in queues.items()))
     for alert in report["alerts"]:
-        console.print(
-            f"[yellow]alert[/yellow] {alert['since']} ({alert['count']}×) {alert['text']}", markup=True
-        )
+        console.print(styled("alert", "yellow"), f"{alert['since']} ({alert['count']}×) {alert['text']}")
 
 
 def _monitor_note(monitor: dict[str, Any]) -> str:

@@ -75,15 +75,6 @@ class ElevenLabsSettings:
     request_timeout_s: Deadline = 15.0
     connect_concurrency: Annotated[int, Between(1, 1000)] = 8
 
-    @property
-    def socket_url(self) -> str:
-        """`base_url` for WebSockets: ws for http, wss for https."""
-        return "ws" + self.base_url.removeprefix("http")
-
-    def text_agent_for(self, voice_agent_id: str | None) -> str:
-        """The agent that goes on in the chat after a call with this voice agent."""
-        return self.text_agents.get(voice_agent_id or "", self.text_agent_id)
-
 
 @frozen(kw_only=True)
 class TwilioSettings:
@@ -112,6 +103,7 @@ class WhatsAppSettings:
     )
     messages_per_second: Annotated[float, Between(0.01, 1000)] = 80.0
     missed_check_every_s: Deadline = 120.0
+    missed_after_s: Deadline = 30.0
 
 
 @frozen(kw_only=True)
@@ -182,7 +174,6 @@ class FollowUpSettings:
 
 @frozen(kw_only=True)
 class TextSettings:
-    language: Annotated[str, rules.trimmed, rules.not_blank] = "es"
     timezone: Annotated[str, rules.time_zone] = "America/Bogota"
     opening: Annotated[str, CallText(needs_summary=True)] = spanish.OPENING
     opening_without_summary: Annotated[str, CallText()] = spanish.OPENING_WITHOUT_SUMMARY

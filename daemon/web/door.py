@@ -1,15 +1,23 @@
 """The door: what every public request has to show before anything is done for it."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
+import structlog
+import trio
 from attrs import frozen
 from quart import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from actors.messages import BadFieldError
+from actors.ports import StoreUnavailableError
 from daemon.web.problem import HttpError
+
+_log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 FIELDS_MAX = 200
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -111,3 +119,25 @@ def _pairs(body: bytes) -> list[tuple[str, str]]:
         )
     except ValueError as error:
         raise HttpError(status=400, code="bad_form", message="the body is no url-encoded form") from error
+
+
+async def stored(transaction: Awaitable[T], *, timeout_s: float) -> T:
+    """Carry a request's transaction through even when its sender hangs up, and within a time limit.
+
+    Raises:
+        HttpError: 503; nothing may be acknowledged that is not committed.
+    """
+    with trio.move_on_after(timeout_s, shield=True):
+        try:
+            return await transaction
+        except StoreUnavailableError as error:
+            _log.warning("webhook refused: the database is out of reach", detail=str(error))
+    raise HttpError(status=503, code="store_unavailable", message="not stored; try again")
+
+
+def read_or_refuse(reader: Callable[..., T], *sources: Any) -> T:
+    """What a reader makes of its sources; a `BadFieldError` of its becomes 400 with the field's name."""
+    try:
+        return reader(*sources)
+    except BadFieldError as error:
+        raise HttpError(status=400, code="bad_field", message=error.problem, field=error.field) from error

@@ -9,11 +9,9 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from actors.calls import CallDetails, CallSighting, SeenCall
-from actors.messages import BadFieldError
 from actors.watch.call_intake import CallIntake
-from daemon.web.door import read_body, require_content_type, require_open
+from daemon.web.door import read_body, read_or_refuse, require_content_type, require_open, stored
 from daemon.web.problem import HttpError
-from daemon.web.whatsapp import stored
 
 _log = structlog.get_logger(__name__)
 
@@ -54,10 +52,7 @@ class ElevenLabsWebhook:
             raise HttpError(
                 status=401, code="bad_signature", message="the signature is missing, old or wrong"
             )
-        try:
-            news = self.read(body)
-        except BadFieldError as error:
-            raise HttpError(status=400, code="bad_field", message=error.problem, field=error.field) from error
+        news = read_or_refuse(self.read, body)
         if news is not None:
             await stored(self._store(news), timeout_s=self.store_timeout_s)
         return Response(b"", status=200)

@@ -1,23 +1,18 @@
 """Twilio's WhatsApp webhooks: messages that come in, statuses of those that went out."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 import structlog
-import trio
 from attrs import frozen
 from quart import Response, request
 from quart_trio import QuartTrio
 
 from actors.conversation.mail import ConversationMessage, MessageArrived
-from actors.messages import BadFieldError, InboundMessage, StatusReport
-from actors.ports import InboxStore, OutboxStore, StoreUnavailableError, WallClock
-from daemon.web.door import TwilioDoor
-from daemon.web.problem import HttpError
+from actors.messages import InboundMessage, StatusReport
+from actors.ports import InboxStore, OutboxStore, WallClock
+from daemon.web.door import TwilioDoor, read_or_refuse, stored
 
 _log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 # A body of any other type, or none at all, Twilio would send to the person or report as an error (Twilio docs:
 # api/twiml/sms/your_response).
@@ -54,7 +49,7 @@ class WhatsAppWebhooks:
     async def incoming(self) -> Response:
         """A person wrote. Answered once it is stored; a repeated message is answered the same."""
         form = await self.door.form(request)
-        message = _read(self.read_message, form)
+        message = read_or_refuse(self.read_message, form)
         received = await stored(
             self.inbox.receive(message, default_agent_id=self.default_agent_id, now=self.clock.now()),
             timeout_s=self.store_timeout_s,
@@ -73,7 +68,7 @@ class WhatsAppWebhooks:
     async def status(self) -> Response:
         """A status of a message of ours; one that says nothing new changes nothing."""
         form = await self.door.form(request)
-        report = _read(self.read_status, form, request.args)
+        report = read_or_refuse(self.read_status, form, request.args)
         if report.status is not None:
             person_id = await stored(
                 self.outbox.report(report, now=self.clock.now()), timeout_s=self.store_timeout_s
@@ -81,24 +76,3 @@ class WhatsAppWebhooks:
             if person_id is not None:
                 self.outbox_due(person_id)
         return Response(b"", status=204)
-
-
-async def stored(transaction: Awaitable[T], *, timeout_s: float) -> T:
-    """Carry a request's transaction through even when its sender hangs up, and within a time limit.
-
-    Raises:
-        HttpError: 503; nothing may be acknowledged that is not committed.
-    """
-    with trio.move_on_after(timeout_s, shield=True):
-        try:
-            return await transaction
-        except StoreUnavailableError as error:
-            _log.warning("webhook refused: the database is out of reach", detail=str(error))
-    raise HttpError(status=503, code="store_unavailable", message="not stored; try again")
-
-
-def _read(reader: Callable[..., T], *sources: Mapping[str, str]) -> T:
-    try:
-        return reader(*sources)
-    except BadFieldError as error:
-        raise HttpError(status=400, code="bad_field", message=error.problem, field=error.field) from error

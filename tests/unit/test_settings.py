@@ -372,18 +372,6 @@ class TestFile:
 
 
 class TestDerived:
-    def test_the_socket_speaks_as_the_api_does(self) -> None:
-        assert Settings().elevenlabs.socket_url == "wss://api.elevenlabs.io"
-        lab = load('elevenlabs.base_url = "HTTP://localhost:9000/v1"')
-        assert lab.elevenlabs.socket_url == "ws://localhost:9000"
-
-    def test_a_voice_agent_without_a_text_agent_of_its_own_has_the_default_one(self) -> None:
-        agents = load(
-            'elevenlabs.text_agent_id = "default"\nelevenlabs.text_agents = { voice_a = "text_a" }'
-        ).elevenlabs
-        found = [agents.text_agent_for(agent) for agent in ("voice_a", "voice_b", None)]
-        assert found == ["text_a", "default", "default"]
-
     def test_outcomes_with_a_text_get_a_follow_up(self) -> None:
         assert Settings().follow_up.outcomes == {CallOutcome.COMPLETED}
         chosen = load('follow_up = { completed = false, busy = "Hola" }').follow_up

@@ -1,0 +1,22 @@
+"""What strangers wrote must not be obeyed by a terminal."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from daemon.cli.screen import open_console, printable, styled
+
+
+def test_control_characters_are_left_out_and_line_breaks_stay() -> None:
+    assert printable({"a": ["\x1b[2Jhola\nAna\x07", 3, None]}) == {"a": ["[2Jhola\nAna", 3, None]}
+
+
+@pytest.mark.parametrize("name", ["[/] Ana", "[bold]Ana", "[link=x]"])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(name: str) -> None:
+    console = open_console()
+    console.file = StringIO()
+    console.print(styled(name, "bold"), name)
+
+    assert isinstance(console, Console)
+    assert console.file.getvalue().split("\n")[0] == f"{name} {name}"
