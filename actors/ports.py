@@ -113,8 +113,12 @@ class Messaging(Protocol):
         """
         ...
 
-    def received_since(self, since: datetime) -> AsyncIterator[InboundMessage]:
-        """Messages to our sender that Twilio has received since then, as far as its list tells, in no order.
+    def received_since(
+        self, since: datetime, *, until: datetime | None = None
+    ) -> AsyncIterator[InboundMessage]:
+        """Messages to our sender that Twilio has received since then, as far as its list tells, newest first.
+
+        Those that it has received after `until` are left out.
 
         Raises:
             VendorUnavailableError, VendorRefusedError: while they are read.
@@ -143,6 +147,10 @@ class InboxStore(Protocol):
 
     async def newest_message_at(self) -> datetime | None:
         """When the newest inbound message was stored; None before the first."""
+        ...
+
+    async def known(self, sids: Collection[str]) -> Collection[str]:
+        """Those of `sids` that belong to messages in the store."""
         ...
 
     async def receive(self, message: InboundMessage, *, default_agent_id: str, now: datetime) -> Received:

@@ -122,11 +122,7 @@ class _Mask:
             return _REDACTED
         if promise is _Promise.TEXT and not self.texts:
             return f"[{len(value)} characters]" if isinstance(value, str) else "[dropped]"
-        if (
-            promise is _Promise.PHONE
-            and isinstance(value, int | str)
-            and _DIGITS_ALONE.fullmatch(str(value))
-        ):
+        if promise is _Promise.PHONE and isinstance(value, int | str) and _DIGITS_ALONE.fullmatch(str(value)):
             return _HIDDEN + re.sub(r"\D", "", str(value))[-4:]
         if isinstance(value, int) or (isinstance(value, float) and isfinite(value)):
             return value

@@ -70,13 +70,14 @@ def conversation_rules(settings: Settings) -> ConversationRules:
 
 
 def outbox_rules(settings: Settings) -> OutboxRules:
-    outbox = settings.outbox
+    """A message's age counts from its claim, the settings from the end of its request."""
+    outbox, request_s = settings.outbox, settings.twilio.request_timeout_s
     return OutboxRules(
         messages_per_second=settings.whatsapp.messages_per_second,
         concurrency=outbox.concurrency,
         sweep_every_s=outbox.sweep_every_s,
-        look_up_after_s=outbox.settle_unknown_after_s,
-        certain_after_s=outbox.certain_after_s,
+        look_up_after_s=request_s + outbox.settle_unknown_after_s,
+        certain_after_s=request_s + outbox.certain_after_s,
         retry_first_s=outbox.retry_first_s,
         retry_max_s=outbox.retry_max_s,
         give_up_after_s=outbox.give_up_after_s,
@@ -86,6 +87,7 @@ def outbox_rules(settings: Settings) -> OutboxRules:
 def inbox_check_rules(settings: Settings) -> InboxCheckRules:
     return InboxCheckRules(
         every_s=settings.whatsapp.missed_check_every_s,
+        missed_after_s=settings.whatsapp.missed_after_s,
         lookback=timedelta(hours=settings.monitor.lookback_hours),
         default_agent_id=settings.elevenlabs.text_agent_id,
     )

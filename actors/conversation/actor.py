@@ -258,9 +258,8 @@ class ConversationActor:
 
     async def _close_conversation(self, close: Close) -> None:
         self._closing = None
-        self._turn = self._opening = self._gathering = self._refusal = None
-        self._typing_at = self._look_at = NEVER
-        self._wants_session = False
+        self._opening = self._gathering = self._refusal = None
+        self._end_turn()
         self._link.close(reason="conversation closed")
         try:
             work = await self._store.work(self._person_id)
@@ -345,7 +344,7 @@ class ConversationActor:
             case Step.REPLACE:
                 _log.warning("agent is silent")
                 self._link.close(reason="silent")
-                turn.session_was_silent(now)
+                turn.session_was_silent()
             case Step.COMMIT:
                 await self._commit(turn, now)
             case Step.GIVE_UP:

@@ -44,7 +44,8 @@ def facts_of(context: PersonContext, call: KnownCall | None = None) -> CallFacts
     if call is None:
         return CallFacts(name=context.name or "")
     return CallFacts(
-        name=context.name or person_name(call.variables, call.collected),
+        # What WhatsApp calls a person is their own invention; the call knows whom it was made to.
+        name=person_name(call.variables, call.collected) or context.name or "",
         summary=(call.summary or "").strip(),
         pending_questions=_items(call.collected, _PENDING_QUESTIONS),
         next_steps=_items(call.collected, _NEXT_STEPS),

@@ -101,14 +101,13 @@ class TurnInFlight:
         if self._collector is not None:
             self._collector.tool_answered(call_id)
 
-    def session_was_silent(self, now: float) -> None:
+    def session_was_silent(self) -> None:
         """No whole answer came in time; the session is closed. The person has waited long enough already, so
         the next attempt comes at once.
         """
         self._silences += 1
         self._attempts_failed += 1
         self._collector = None
-        self._retry_at = now
 
     def session_ended(self, end: SessionEnd, now: float) -> None:
         collector = self._collector

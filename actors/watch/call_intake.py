@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from attrs import frozen
+from attrs import evolve, frozen
 
 from actors.calls import CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
 from actors.conversation.context import person_name
-from actors.conversation.identity import identities_of
+from actors.conversation.identity import identities_of, whatsapp_address_candidates
 from actors.metrics import Metrics
 from actors.ports import CallStore, WallClock
 
@@ -24,7 +24,7 @@ class FollowUpPolicy:
 
     Attributes:
         outcomes: those that get one.
-        lookback: calls that ended earlier than that and were found by polling get none; so the first start
+        lookback: calls that ended earlier than that before polling found them get none; so the first start
             does not write to everybody who was ever called.
         analysis_timeout_s: how long after its end a call waits for its analysis.
         text_agent_id: the agent who writes, unless `text_agents` names another for the call's voice agent.
@@ -39,13 +39,15 @@ class FollowUpPolicy:
     def agent_for(self, voice_agent_id: str) -> str:
         return self.text_agents.get(voice_agent_id, self.text_agent_id)
 
-    def state_of(self, details: CallDetails, *, sighting: CallSighting, now: datetime) -> FollowUpState:
+    def state_of(
+        self, details: CallDetails, *, sighting: CallSighting, seen_at: datetime, now: datetime
+    ) -> FollowUpState:
         """Where the follow-up of this call stands at this moment. Pure."""
         if not details.is_over:
             return FollowUpState.AWAITING_DETAILS
         if details.outcome not in self.outcomes or not _identities(details):
             return FollowUpState.NONE
-        if sighting not in DELIBERATE_SIGHTINGS and details.ended_at < now - self.lookback:
+        if sighting not in DELIBERATE_SIGHTINGS and details.ended_at < seen_at - self.lookback:
             return FollowUpState.NONE
         waits = details.analysis_pending and now < details.ended_at + timedelta(
             seconds=self.analysis_timeout_s
@@ -75,7 +77,9 @@ class CallIntake:
         self._metrics = metrics
 
     async def see(self, calls: Sequence[SeenCall]) -> int:
-        """Record calls that have ended; returns how many nobody had seen before."""
+        """Record calls that have ended; returns how many of them want their details fetched now: those that nobody
+        had seen before, and those that the operator's command takes up again.
+        """
         if not calls:
             return 0
         new = set(await self._store.see(calls, now=self._clock.now()))
@@ -86,13 +90,17 @@ class CallIntake:
                 _log.info("finished call found", call_id=call.id, by=call.sighting.value, outcome=outcome)
         return len(new)
 
-    async def take(self, details: CallDetails, *, sighting: CallSighting) -> FollowUpState:
+    async def take(
+        self, details: CallDetails, *, sighting: CallSighting, seen_at: datetime | None = None
+    ) -> FollowUpState:
         """Store what is known of a call that has been seen, and bring its follow-up under way if it is time.
 
-        Returns where the follow-up stands by these details; a call whose follow-up is further on stays so.
+        `seen_at` is when the call was first found, None for now. Returns where the follow-up stands by these
+        details; a call whose follow-up is further on stays so.
         """
         now = self._clock.now()
-        state = self._policy.state_of(details, sighting=sighting, now=now)
+        details = evolve(details, phone_number=_in_e164(details.phone_number))
+        state = self._policy.state_of(details, sighting=sighting, seen_at=seen_at or now, now=now)
         person_id = await self._store.save_details(
             details,
             client_name=person_name(details.variables, details.analysis.collected if details.analysis else {})
@@ -104,6 +112,11 @@ class CallIntake:
         if state is FollowUpState.DUE and person_id is not None:
             self._conversation_due(person_id)
         return state
+
+
+def _in_e164(number: str | None) -> str | None:
+    """As it can be dialled, since it becomes the person's address; what is no number stays as it is."""
+    return next(iter(whatsapp_address_candidates(number)), number) if number is not None else None
 
 
 def _identities(details: CallDetails) -> Sequence[str]:

@@ -5,6 +5,7 @@ id makes it one call. Finding only records it. A second loop takes what was reco
 details until the analysis is there or has taken too long, and hands them on.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -22,6 +23,7 @@ from actors.calls import (
     SeenCall,
     surer_outcome,
 )
+from actors.conversation.identity import identities_of
 from actors.ports import (
     AwaitedCall,
     CallSource,
@@ -44,7 +46,14 @@ DETAILS_SWEEP_S = 2.0
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 30.0
 UNKNOWN_ATTEMPTS_MAX = 8
-"""A call that ElevenLabs does not know may be too new; after so many looks it never existed."""
+"""A call that ElevenLabs does not know may be too new; after so many looks it never existed. One that is refused
+or cannot be taken in gets as many.
+"""
+LONGEST_WAIT_FOR_CALL = timedelta(days=1)
+"""A call seen that long ago which still goes on, or for which alone ElevenLabs has no usable answer, is given up."""
+
+# HTTP statuses that refuse the question and not us: a wrong key or URL is the operator's to mend, and waits.
+_REFUSED_QUESTION = frozenset({400, 410, 422})
 
 
 @frozen(kw_only=True)
@@ -83,6 +92,7 @@ class CallMonitor:
         self._alerts = alerts
         self._details_due = trio.Event()
         self._full_look_at = 0.0
+        self._setbacks = Counter[str]()
         self.state = MonitorState(last_poll_at=None, last_error=None)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -195,7 +205,7 @@ class CallMonitor:
             nonlocal went_through
             async with limit:
                 try:
-                    await self._fetch(call)
+                    await self._fetch_or_set_aside(call)
                 except StoreUnavailableError as error:
                     went_through = False
                     _log.warning("call details wait for the database", call_id=call.id, detail=str(error))
@@ -205,27 +215,67 @@ class CallMonitor:
                 nursery.start_soon(fetch, call, name=f"details of {call.id}")
         return went_through
 
+    async def _fetch_or_set_aside(self, call: AwaitedCall) -> None:
+        try:
+            await self._fetch(call)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one call must not stop all others
+            _log.error("call cannot be taken in", call_id=call.id, exc_info=error)
+            kind = type(error).__name__
+            self._alerts.raise_alert(f"call {call.id}", f"call {call.id} cannot be taken in: {kind}")
+            await self._set_back(call, reason=f"cannot be taken in: {kind}")
+
     async def _fetch(self, call: AwaitedCall) -> None:
         try:
             details = await self._source.call(call.id)
         except (VendorUnavailableError, VendorRefusedError) as error:
             _log.warning("call details not fetched", call_id=call.id, detail=str(error))
-            await self._look_again(call)
+            await self._not_fetched(call, error)
             return
         if details is None:
-            if call.attempts >= UNKNOWN_ATTEMPTS_MAX:
-                await self._store.give_up(call.id, reason="unknown at ElevenLabs")
-            else:
-                await self._look_again(call)
+            await self._set_back(call, reason="unknown at ElevenLabs")
             return
         details = evolve(
             details,
             outcome=surer_outcome(call.outcome, details.outcome),
-            phone_number=details.phone_number or call.phone_number,
+            phone_number=_usable_number(details.phone_number, call.phone_number),
         )
-        state = await self._intake.take(details, sighting=call.sighting)
-        if state is FollowUpState.AWAITING_DETAILS:
+        state = await self._intake.take(details, sighting=call.sighting, seen_at=call.seen_at)
+        self._setbacks.pop(call.id, None)
+        self._alerts.settle(f"call {call.id}")
+        if state is not FollowUpState.AWAITING_DETAILS:
+            return
+        if not details.is_over and self._waited_too_long(call):
+            await self._store.give_up(call.id, reason="still in progress a day after it was seen")
+        else:
             await self._look_again(call)
+
+    async def _not_fetched(
+        self, call: AwaitedCall, error: VendorUnavailableError | VendorRefusedError
+    ) -> None:
+        """Whoever is down or refuses us altogether is waited out; a call that alone has no answer is not."""
+        if isinstance(error, VendorRefusedError):
+            is_hopeless = getattr(error, "status", None) in _REFUSED_QUESTION
+        else:
+            is_hopeless = self.state.last_error is None and self._waited_too_long(call)
+        if is_hopeless:
+            await self._set_back(call, reason=f"no details at ElevenLabs: {error}")
+        else:
+            await self._look_again(call)
+
+    def _waited_too_long(self, call: AwaitedCall) -> bool:
+        return self._clock.now() - call.seen_at > LONGEST_WAIT_FOR_CALL
+
+    async def _set_back(self, call: AwaitedCall, *, reason: str) -> None:
+        """Look again, or give the call up for this reason when that has been in vain too often."""
+        self._setbacks[call.id] += 1
+        if self._setbacks[call.id] <= UNKNOWN_ATTEMPTS_MAX:
+            await self._look_again(call)
+            return
+        await self._store.give_up(call.id, reason=reason)
+        del self._setbacks[call.id]
+        _log.warning("call given up", call_id=call.id, reason=reason)
 
     async def _look_again(self, call: AwaitedCall) -> None:
         wait_s = doubling_s(FIRST_WAIT_S, call.attempts, max_s=LONGEST_WAIT_S)
@@ -239,6 +289,12 @@ async def _error_of(look: Callable[[], Awaitable[None]]) -> Exception | None:
     except (VendorRefusedError, VendorUnavailableError, StoreUnavailableError) as error:
         return error
     return None
+
+
+def _usable_number(*numbers: str | None) -> str | None:
+    """The first under which somebody can be written to; else the first there is."""
+    given = [number for number in numbers if number]
+    return next((number for number in given if identities_of(number)), next(iter(given), None))
 
 
 def _is_settled(summary: BatchSummary, settled_at: datetime | None) -> bool:

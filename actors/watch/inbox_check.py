@@ -2,10 +2,11 @@
 
 Twilio tells of a message once. A daemon that was down, or answered 5xx, is not told again (Twilio docs:
 usage/webhooks/webhooks-connection-overrides), so the list of received messages is read at the start and every
-few minutes, and what the store does not have goes the way of every other message.
+few minutes, and what the store does not have goes the way of every other message. The list tells less than a
+webhook, so a message whose webhook may still be on its way is left to a later look.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,6 +15,7 @@ from attrs import frozen
 
 from actors.alerts import Alerts
 from actors.conversation.mail import ConversationMessage, MessageArrived
+from actors.messages import InboundMessage
 from actors.ports import (
     InboxStore,
     Messaging,
@@ -25,15 +27,26 @@ from actors.ports import (
 
 _log = structlog.get_logger(__name__)
 
-OVERLAP = timedelta(minutes=10)
-"""How far before the newest stored message the list is read: webhooks overtake each other, and lists lag."""
+FIRST_OVERLAP = timedelta(minutes=10)
+"""How far before the newest stored message the first look reaches: webhooks overtake each other, and lists lag."""
+
+OVERLAP = timedelta(minutes=2)
+"""How far before the end of the look before a later one reaches: lists lag."""
+
+BATCH = 200
 
 
 @frozen(kw_only=True)
 class InboxCheckRules:
-    """`lookback` is how far back a message may be to be answered at all; WhatsApp's window is a day."""
+    """Limits of the check.
+
+    Attributes:
+        missed_after_s: age from which a message's webhook is no longer waited for.
+        lookback: how far back a message may be to be answered at all; WhatsApp's window is a day.
+    """
 
     every_s: float
+    missed_after_s: float
     lookback: timedelta
     default_agent_id: str
 
@@ -54,27 +67,46 @@ class InboxCheck:
         """
         since = await self._since()
         task_status.started()
+        # The second look comes as soon as it can see what the first one was too early for.
+        pause_s = min(self.rules.missed_after_s, self.rules.every_s)
         while True:
-            began_at = self.clock.now()
+            until = self.clock.now() - timedelta(seconds=self.rules.missed_after_s)
             try:
-                await self._check(since)
-                since = began_at - OVERLAP
+                await self._check(since, until)
+                since = max(since, until - OVERLAP)
                 self.alerts.settle("inbox_check")
             except (VendorUnavailableError, VendorRefusedError, StoreUnavailableError) as error:
                 self.alerts.raise_alert("inbox_check", f"missed messages cannot be looked for: {error}")
-            await trio.sleep(self.rules.every_s)
+            await trio.sleep(pause_s)
+            pause_s = self.rules.every_s
 
     async def _since(self) -> datetime:
-        """The first look reaches back to the last message of the life before."""
-        oldest = self.clock.now() - self.rules.lookback
+        """The first look reaches back to the last message of the life before; without one there was no life."""
+        now = self.clock.now()
         newest = await self.store.newest_message_at()
-        return oldest if newest is None else max(oldest, newest - OVERLAP)
+        return max(now - self.rules.lookback, (newest or now) - FIRST_OVERLAP)
 
-    async def _check(self, since: datetime) -> None:
-        async for message in self.messaging.received_since(since):
-            received = await self.store.receive(
-                message, default_agent_id=self.rules.default_agent_id, now=self.clock.now()
-            )
-            if received.is_new:
-                _log.warning("missed message found", person_id=received.person_id, twilio_sid=message.sid)
-                self.post(received.person_id, MessageArrived(message.sid))
+    async def _check(self, since: datetime, until: datetime) -> None:
+        missed: list[InboundMessage] = []
+        batch: list[InboundMessage] = []
+        async for message in self.messaging.received_since(since, until=until):
+            batch.append(message)
+            if len(batch) == BATCH:
+                missed += await self._unknown(batch)
+                batch.clear()
+        missed += await self._unknown(batch)
+        # A person's messages are stored in the order in which they were written.
+        for message in reversed(missed):
+            await self._receive(message)
+
+    async def _unknown(self, batch: Sequence[InboundMessage]) -> list[InboundMessage]:
+        known = await self.store.known([message.sid for message in batch])
+        return [message for message in batch if message.sid not in known]
+
+    async def _receive(self, message: InboundMessage) -> None:
+        received = await self.store.receive(
+            message, default_agent_id=self.rules.default_agent_id, now=self.clock.now()
+        )
+        if received.is_new:
+            _log.warning("missed message found", person_id=received.person_id, twilio_sid=message.sid)
+            self.post(received.person_id, MessageArrived(message.sid))

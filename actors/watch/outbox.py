@@ -2,8 +2,8 @@
 
 A message is marked as being sent before the request leaves, so after a crash or a lost answer the store
 shows that it may exist. Such a message is looked up at Twilio before anything else happens in its lane:
-found, its SID is adopted; surely not there, it is sent again. Twilio has no idempotency key, so this is the
-only way to neither lose nor double. What remains is one window: a message that Twilio accepted and does not
+found, its SID is adopted; surely not there, it is sent again after a pause. Twilio has no idempotency key, so this
+is the only way to neither lose nor double. What remains is one window: a message that Twilio accepted and does not
 list within `certain_after_s` would be sent twice.
 """
 
@@ -33,11 +33,11 @@ from actors.runtime.backoff import doubling_s
 
 _log = structlog.get_logger(__name__)
 
-CLOCK_SKEW = timedelta(seconds=60)
-"""How far Twilio's clock may be behind ours when its messages are compared with our attempts."""
-
 CREDENTIAL_CODES = frozenset({401, 403, 20003})
 RATE_CODES = frozenset({429, 20429})
+
+ATTEMPTS_TO_ALERT = 3
+"""Lost answers happen; a message that has lost so many in a row needs somebody who looks."""
 
 
 @frozen(kw_only=True)
@@ -48,9 +48,11 @@ class OutboxRules:
         messages_per_second: for the one sender; WhatsApp queues what is above it and drops it hours later.
         concurrency: messages to different people under way at once.
         sweep_every_s: how often the store is searched for what no nudge told of.
-        look_up_after_s: age at which a message of unknown outcome is looked up for the first time.
-        certain_after_s: age from which a message that is not listed counts as never accepted.
-        retry_first_s, retry_max_s: pause before a message that did not go is tried again, doubling.
+        look_up_after_s: age at which a message of unknown outcome is looked up for the first time. Ages count from
+            the claim, so this includes the time that the request itself may take.
+        certain_after_s: age from which a message that is not listed counts as never accepted; likewise.
+        retry_first_s, retry_max_s: pause before a message that did not go is tried again, doubling, and before a
+            list that could not be read is read again. No wait that Twilio asks for is longer than `retry_max_s`.
         give_up_after_s: age at which a message that never went is given up.
     """
 
@@ -86,6 +88,14 @@ class Pace:
         self._paused_until = max(self._paused_until, trio.current_time() + seconds)
 
 
+@define
+class _Doubt:
+    """The head of a lane may have been sent; `failures` in a row to read the list, by trio's clock `next_look_at`."""
+
+    failures: int = 0
+    next_look_at: float = 0.0
+
+
 class Outbox:
     """The permanent actor that sends. `due` may be called from any task."""
 
@@ -109,6 +119,7 @@ class Outbox:
         self._limit = trio.CapacityLimiter(rules.concurrency)
         self._active: set[int] = set()
         self._due_again: set[int] = set()
+        self._doubts: dict[int, _Doubt] = {}
         self._nursery: trio.Nursery | None = None
         self._lot = trio.lowlevel.ParkingLot()
 
@@ -150,16 +161,30 @@ class Outbox:
             await trio.sleep(self._rules.sweep_every_s)
 
     async def _sweep(self) -> None:
-        lanes = await self._store.lanes(limit=10 * self._rules.concurrency, exclude=self._active)
+        limit = 10 * self._rules.concurrency
+        lanes = await self._store.lanes(limit=limit, exclude=self._active)
         now = self._clock.now()
+        if len(lanes) < limit:
+            self._forget_doubts(lanes)
         for lane in lanes:
             if self._is_ripe(lane, now):
                 self.due(lane.person_id)
 
+    def _forget_doubts(self, lanes: Sequence[Lane]) -> None:
+        """Drop those that a status report has settled. `lanes` are all that nobody is serving."""
+        standing = {lane.person_id for lane in lanes if lane.in_doubt_since is not None} | self._active
+        for person_id in self._doubts.keys() - standing:
+            del self._doubts[person_id]
+
     def _is_ripe(self, lane: Lane, now: datetime) -> bool:
-        if lane.in_doubt_since is not None:
-            return now >= lane.in_doubt_since + timedelta(seconds=self._rules.look_up_after_s)
-        return now >= lane.not_before
+        if lane.in_doubt_since is None:
+            return now >= lane.not_before
+        doubt = self._doubts.setdefault(lane.person_id, _Doubt())
+        return self._may_look(doubt, lane.in_doubt_since, now)
+
+    def _may_look(self, doubt: _Doubt, since: datetime, now: datetime) -> bool:
+        is_old_enough = now >= since + timedelta(seconds=self._rules.look_up_after_s)
+        return is_old_enough and trio.current_time() >= doubt.next_look_at
 
     async def _serve(self, person_id: int) -> None:
         """Send one person's messages until nothing more may go now."""
@@ -178,19 +203,33 @@ class Outbox:
 
     async def _send_next(self, person_id: int) -> bool:
         """Send or settle the head of a lane; True when there is more to do at once."""
+        if person_id in self._doubts and not await self._resolve(person_id, self._doubts[person_id]):
+            return False
         # First the slot, then the claim: from the claim on the message may have been sent, and its age counts.
         await self._pace.wait()
         message = await self._store.claim(person_id, now=self._clock.now())
         if message is not None:
             structlog.contextvars.bind_contextvars(conversation_id=message.conversation_id)
             return await self._send(message)
-        doubtful = await self._store.in_doubt(person_id)
-        if doubtful is None or doubtful.sending_since is None:
+        if await self._store.in_doubt(person_id) is None:
             return False
-        age = self._clock.now() - doubtful.sending_since
-        if age < timedelta(seconds=self._rules.look_up_after_s):
+        self._doubts.setdefault(person_id, _Doubt())
+        return True
+
+    async def _resolve(self, person_id: int, doubt: _Doubt) -> bool:
+        """Look what became of a message in doubt; True when there is none any more, and its lane can go on.
+
+        Takes no slot: a look sends nothing, and must not wait out a pause of sending.
+        """
+        message = await self._store.in_doubt(person_id)
+        if message is None or message.sending_since is None:
+            del self._doubts[person_id]
+            return True
+        structlog.contextvars.bind_contextvars(conversation_id=message.conversation_id)
+        now = self._clock.now()
+        if not self._may_look(doubt, message.sending_since, now):
             return False
-        return await self._settle(doubtful, age)
+        return await self._settle(message, doubt, since=message.sending_since)
 
     async def _send(self, message: Outgoing) -> bool:
         as_template = goes_as_template(message, self._clock.now())
@@ -200,6 +239,7 @@ class Outbox:
             case Accepted(sid=sid):
                 self._metrics.message_sent("accepted", None)
                 self._alerts.settle("twilio_credentials")
+                self._alerts.settle("outbox_unknown")
                 _log.info("message accepted", message_id=message.id, twilio_sid=sid, purpose=message.purpose)
                 return await self._store.accepted(message.id, sid=sid, now=now)
             case Refused(code=code, detail=detail):
@@ -211,6 +251,7 @@ class Outbox:
             case Unknown(detail=detail):
                 self._metrics.message_sent("unknown", None)
                 _log.warning("outcome of a send is unknown", message_id=message.id, detail=detail)
+                self._doubts[message.person_id] = _Doubt()
                 return False
 
     async def _not_sent(self, message: Outgoing, result: NotSent, now: datetime) -> bool:
@@ -218,48 +259,85 @@ class Outbox:
         _log.warning("message not sent", message_id=message.id, code=result.code, detail=result.detail)
         if result.code in CREDENTIAL_CODES:
             self._alerts.raise_alert("twilio_credentials", f"Twilio refuses our credentials: {result.detail}")
-        if now - message.created_at > timedelta(seconds=self._rules.give_up_after_s):
+        if self._is_given_up(message, now):
             return await self._store.refused(message.id, code=result.code or 0, detail=result.detail, now=now)
-        backoff_s = doubling_s(self._rules.retry_first_s, message.attempts, max_s=self._rules.retry_max_s)
-        wait_s = max(backoff_s, result.retry_after_s or 0.0)
+        backoff_s = self._backoff_s(message.attempts)
+        # Whatever was asked for: an hour's pause of all sending is not for one answer to decide.
+        wait_s = max(backoff_s, min(self._rules.retry_max_s, result.retry_after_s or 0.0))
         if result.code in RATE_CODES:
             self._pace.pause(wait_s)
         await self._store.release(message.id, not_before=now + timedelta(seconds=wait_s))
         return False
 
-    async def _settle(self, message: Outgoing, age: timedelta) -> bool:
+    def _is_given_up(self, message: Outgoing, now: datetime) -> bool:
+        return now - message.created_at > timedelta(seconds=self._rules.give_up_after_s)
+
+    def _backoff_s(self, failures: int) -> float:
+        return doubling_s(self._rules.retry_first_s, failures, max_s=self._rules.retry_max_s)
+
+    async def _settle(self, message: Outgoing, doubt: _Doubt, *, since: datetime) -> bool:
         """Find out what became of a message that was being sent; True when its lane can go on."""
-        since = (message.sending_since or message.created_at) - CLOCK_SKEW
         try:
             listed = await self._messaging.sent_to(message.address, since=since)
         except (VendorUnavailableError, VendorRefusedError) as error:
             _log.warning("a send cannot be looked up", message_id=message.id, detail=str(error))
             self._alerts.raise_alert("outbox_lookup", f"sent messages cannot be looked up: {error}")
+            doubt.next_look_at = trio.current_time() + self._backoff_s(doubt.failures)
+            doubt.failures += 1
             return False
+        doubt.failures = 0
         self._alerts.settle("outbox_lookup")
         known = await self._store.known_sids([sent.sid for sent in listed])
         found = match_sent(message, [sent for sent in listed if sent.sid not in known])
         now = self._clock.now()
         if found is not None:
-            self._metrics.message_sent("adopted", None)
-            _log.info("message found at Twilio", message_id=message.id, twilio_sid=found.sid)
-            return await self._store.accepted(message.id, sid=found.sid, now=now)
-        if age < timedelta(seconds=self._rules.certain_after_s):
-            return False
+            return await self._adopt(message, found, now)
+        if now - since >= timedelta(seconds=self._rules.certain_after_s):
+            return await self._repeat(message, now)
+        return False
+
+    async def _adopt(self, message: Outgoing, found: SentMessage, now: datetime) -> bool:
+        self._metrics.message_sent("adopted", None)
+        self._alerts.settle("outbox_unknown")
+        _log.info("message found at Twilio", message_id=message.id, twilio_sid=found.sid)
+        del self._doubts[message.person_id]
+        return await self._store.accepted(message.id, sid=found.sid, now=now)
+
+    async def _repeat(self, message: Outgoing, now: datetime) -> bool:
+        """A message that surely never arrived waits for its next attempt, or is given up."""
+        attempts = message.attempts + 1
+        problem = f"{attempts} attempts without a usable answer, and Twilio does not list the message"
+        if attempts >= ATTEMPTS_TO_ALERT or self._is_given_up(message, now):
+            self._alerts.raise_alert("outbox_unknown", f"a message does not reach Twilio: {problem}")
+        del self._doubts[message.person_id]
+        if self._is_given_up(message, now):
+            self._metrics.message_sent("refused", 0)
+            _log.warning("message given up", message_id=message.id, attempts=attempts)
+            return await self._store.refused(message.id, code=0, detail=f"given up: {problem}", now=now)
         self._metrics.message_sent("resent", None)
-        _log.info("message never reached Twilio", message_id=message.id)
-        await self._store.release(message.id, not_before=now)
-        return True
+        _log.info("message never reached Twilio", message_id=message.id, attempts=attempts)
+        wait = timedelta(seconds=self._backoff_s(message.attempts))
+        await self._store.release(message.id, not_before=now + wait)
+        return False
 
 
 def match_sent(message: Outgoing, unclaimed: Sequence[SentMessage]) -> SentMessage | None:
     """The listed message that is `message`, oldest first; None when there is none.
 
     Only messages to the same person that no other of ours has claimed are given, and at most one of a
-    person's is ever in doubt. A template's body is written by Twilio, so for one any unclaimed message counts.
+    person's is ever in doubt. A template's body is written by Twilio, so for a message that went as one, any
+    unclaimed message counts.
     """
     candidates = sorted(unclaimed, key=lambda sent: sent.created_at)
     for sent in candidates:
         if sent.body.strip() == message.text.strip():
             return sent
-    return candidates[0] if candidates and message.template is not None else None
+    return candidates[0] if candidates and _may_have_gone_as_template(message) else None
+
+
+def _may_have_gone_as_template(message: Outgoing) -> bool:
+    since, opened_at = message.sending_since, message.window_opened_at
+    if message.template is None or since is None:
+        return False
+    # Whoever has written since then, to answer this very message maybe, has hidden what the window was like.
+    return goes_as_template(message, since) or (opened_at is not None and opened_at > since)

@@ -49,12 +49,20 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
         return 130
     # The outermost crash boundary: what is expected has a sentence, and a bug is shown as one.
     except BaseException as error:
+        if _is_interrupt(error):
+            return 130
         failure = failure_of(error)
         if failure is None:
             raise
         click.echo(f"relevo: {failure.sentence}", err=True)
         return failure.exit_code
     return code if isinstance(code, int) else 0
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_interrupt(inner) for inner in error.exceptions)
+    return isinstance(error, KeyboardInterrupt)
 
 
 __all__ = ["main"]

@@ -11,6 +11,7 @@ from actors.agent_events import (
     AgentEvent,
     AgentReplied,
     SessionEnd,
+    SessionEndReason,
     SessionOpened,
     SessionPlan,
     ToolCalled,
@@ -49,8 +50,8 @@ async def _chat(settings: Settings, agent_id: str, on_frame: Callable[[str, str]
     async with open_elevenlabs(settings) as api:
         sessions = agent_sessions(settings, api, on_frame=on_frame)
         end = await Chat(sessions).hold(SessionPlan(agent_id=agent_id, user_id="relevo-agent-chat"))
-    if end is not None and not end.may_retry:
-        raise CommandFailedError(f"the agent refuses the session: {end.detail}")
+    if end is not None and end.reason is not SessionEndReason.ENDED_BY_AGENT:
+        raise CommandFailedError(f"no session, or it broke: {end.detail}")
     click.echo(f"session ended: {end.detail}" if end is not None else "session closed")
 
 

@@ -1,5 +1,6 @@
 """Reading fields of decoded JSON that may hold anything."""
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -9,6 +10,7 @@ from daemon.elevenlabs.problems import UnexpectedAnswerError
 Record: TypeAlias = Mapping[str, Any]
 
 _DEPTH_MAX = 20
+_INT4_MAX = 2**31 - 1
 
 
 def storable(text: str) -> str:
@@ -19,7 +21,7 @@ def storable(text: str) -> str:
 
 
 def storable_value(value: Any, depth: int = 0) -> object:
-    """The same for any JSON. What is nested deeper than anybody means it is left out."""
+    """The same for any JSON. What is nested deeper than anybody means it, and numbers that are none, are None."""
     if depth > _DEPTH_MAX:
         return None
     match value:
@@ -29,12 +31,20 @@ def storable_value(value: Any, depth: int = 0) -> object:
             return [storable_value(item, depth + 1) for item in value]
         case dict():
             return {storable(name): storable_value(item, depth + 1) for name, item in value.items()}
+        case float() if not math.isfinite(value):
+            # Python reads `1e999` and `NaN` out of JSON; PostgreSQL's takes neither.
+            return None
         case _:
             return value
 
 
 def whole_number(value: Any) -> int | None:
-    """A whole number, also out of a string, as some servers send ids; None for anything else."""
+    """A whole number that an `integer` column takes, also out of a string; None for anything else."""
+    number = _integer(value)
+    return number if number is not None and abs(number) <= _INT4_MAX else None
+
+
+def _integer(value: Any) -> int | None:
     if type(value) is int:
         return value
     if not isinstance(value, str | float):
@@ -72,7 +82,7 @@ def items(record: Record, name: str) -> list[Record]:
 
 def optional_moment(record: Record, name: str) -> datetime | None:
     """A moment in Unix seconds."""
-    seconds = whole_number(record.get(name))
+    seconds = _integer(record.get(name))
     if seconds is None:
         return None
     try:

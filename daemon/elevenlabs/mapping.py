@@ -247,9 +247,9 @@ def _analysis(record: Record) -> CallAnalysis | None:
 def _collected(analysis: Record) -> dict[str, object]:
     """Values of the agent's data collection fields; fields the call said nothing of are left out."""
     return {
-        storable(name): storable_value(result["value"])
+        storable(name): value
         for name, result in part(analysis, "data_collection_results").items()
-        if isinstance(result, Mapping) and result.get("value") is not None
+        if isinstance(result, Mapping) and (value := storable_value(result.get("value"))) is not None
     }
 
 

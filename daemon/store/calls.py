@@ -20,6 +20,8 @@ from daemon.store.person import find_or_make_person
 from daemon.store.pool import Pool
 from daemon.store.values import sole, storable, storable_or_none, to_jsonb
 
+_DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
+
 # A row that this very statement inserted has no xmax. Everybody goes through the ids in the same order, so that two
 # who found the same calls do not wait for each other.
 _SEE = """
@@ -37,11 +39,31 @@ ORDER BY s.id
 ON CONFLICT (id) DO UPDATE
 SET batch_id = coalesce(call.batch_id, excluded.batch_id),
     recipient_id = coalesce(call.recipient_id, excluded.recipient_id),
-    outcome = coalesce(call.outcome, excluded.outcome)
+    outcome = coalesce(call.outcome, excluded.outcome),
+    phone_number = coalesce(call.phone_number, excluded.phone_number),
+    sighting = CASE WHEN call.sighting IN ('webhook', 'command') THEN call.sighting
+        WHEN excluded.sighting IN ('webhook', 'command') THEN excluded.sighting
+        ELSE call.sighting END
 WHERE call.batch_id IS NULL AND excluded.batch_id IS NOT NULL
     OR call.recipient_id IS NULL AND excluded.recipient_id IS NOT NULL
     OR call.outcome IS NULL AND excluded.outcome IS NOT NULL
+    OR call.phone_number IS NULL AND excluded.phone_number IS NOT NULL
+    OR call.sighting NOT IN ('webhook', 'command') AND excluded.sighting IN ('webhook', 'command')
 RETURNING id, xmax = 0
+"""
+
+# The operator's command looks again at calls that got no follow-up, unless an operator closed the conversation.
+_REOPEN = """
+UPDATE call
+SET follow_up = 'awaiting_details', follow_up_note = NULL, attempts = 0, look_at = %(now)s, updated_at = %(now)s
+WHERE id IN (
+    SELECT id FROM call
+    WHERE id = ANY(%(call_ids)s::text[]) AND follow_up = 'none'
+        AND follow_up_note IS DISTINCT FROM 'conversation closed before the opening'
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+RETURNING id
 """
 
 _SAVE_BATCH = """
@@ -137,8 +159,12 @@ class PostgresCalls:
             return ()
         merged = _merged(calls)
         rows = await self.pool.fetch_all(_SEE, {"calls": to_jsonb(list(merged.values())), "now": now})
-        new = {row[0] for row in rows if row[1]}
-        return [call_id for call_id in merged if call_id in new]
+        wanted = {row[0] for row in rows if row[1]}
+        commanded = [call.id for call in calls if call.sighting is CallSighting.COMMAND]
+        if commanded:
+            reopened = await self.pool.fetch_all(_REOPEN, {"call_ids": commanded, "now": now})
+            wanted.update(row[0] for row in reopened)
+        return [call_id for call_id in merged if call_id in wanted]
 
     async def save_batch(self, batch: Batch, *, is_settled: bool) -> None:
         summary = batch.summary
@@ -225,8 +251,10 @@ def _merged(calls: Sequence[SeenCall]) -> dict[str, dict[str, Any]]:
     for call in calls:
         row = _seen_columns(call)
         earlier = rows.setdefault(call.id, row)
-        for column in ("batch_id", "recipient_id", "outcome"):
+        for column in ("batch_id", "recipient_id", "outcome", "phone_number"):
             earlier[column] = earlier[column] or row[column]
+        if earlier["sighting"] not in _DELIBERATE and row["sighting"] in _DELIBERATE:
+            earlier["sighting"] = row["sighting"]
     return rows
 
 

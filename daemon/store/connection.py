@@ -117,7 +117,7 @@ class Connection(psycopg.AsyncConnection[TupleRow]):
         for host in split_attempts(params):
             try:
                 attempts += await _resolved(host)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 failures.append(f"the host name {host.get('host')!r} cannot be resolved: {error}")
         for position, attempt in enumerate(attempts):
             time_left_s = max(0, deadline - trio.current_time())

@@ -1,5 +1,6 @@
 """Inbound messages: stored once, each with its person and an open conversation."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -77,6 +78,8 @@ RETURNING person_id
 
 _NEWEST_MESSAGE_AT = "SELECT created_at FROM message WHERE direction = 'inbound' ORDER BY id DESC LIMIT 1"
 
+_KNOWN = "SELECT twilio_sid FROM message WHERE twilio_sid = ANY(%(sids)s::text[])"
+
 _STORED_BEFORE = "SELECT person_id, conversation_id FROM message WHERE twilio_sid = %(sid)s"
 
 
@@ -89,6 +92,9 @@ class PostgresInbox:
     async def newest_message_at(self) -> datetime | None:
         row = await self.pool.fetch_one(_NEWEST_MESSAGE_AT)
         return None if row is None else row[0]
+
+    async def known(self, sids: Collection[str]) -> Collection[str]:
+        return {row[0] for row in await self.pool.fetch_all(_KNOWN, {"sids": list(sids)})}
 
     async def receive(self, message: InboundMessage, *, default_agent_id: str, now: datetime) -> Received:
         values = _values(message, now)

@@ -4,14 +4,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from attrs import frozen
-from psycopg.errors import UniqueViolation
 
 from actors.messages import DeliveryStatus, Outgoing, StatusReport
 from actors.ports import Lane
-from daemon.store.pool import Pool
+from daemon.store.pool import Pool, StatementError
 from daemon.store.values import OUTGOING, Row, id_array, outgoing, storable
 
 _WINDOW_CLOSED = 63016
+_UNIQUE_VIOLATION = "23505"
 
 _LANES = """
 SELECT person_id, sending_since, not_before
@@ -155,7 +155,9 @@ class PostgresOutbox:
     async def claim(self, person_id: int, *, now: datetime) -> Outgoing | None:
         try:
             row = await self.pool.fetch_one(_CLAIM, {"person_id": person_id, "now": now})
-        except UniqueViolation:
+        except StatementError as error:
+            if error.sqlstate != _UNIQUE_VIOLATION:
+                raise
             return None
         return _outgoing_or_none(row)
 

@@ -15,11 +15,27 @@ from psycopg.abc import Params
 from actors.ports import StoreUnavailableError
 from daemon.store.connection import Connection, StatementTimeoutError
 
-__all__ = ["Connection", "Pool", "PoolLimits", "PoolStatistics", "open_pool"]
+__all__ = ["Connection", "Pool", "PoolLimits", "PoolStatistics", "StatementError", "open_pool"]
 
 Row: TypeAlias = tuple[Any, ...]
 
 log = structlog.get_logger()
+
+# Rollbacks that are nobody's mistake, too few resources, an operator's or a standby's doing, trouble with the disk.
+_PASSING_CLASSES = frozenset({"40", "53", "57", "58"})
+_READ_ONLY = "25006"
+
+
+class StatementError(Exception):
+    """The database refused a statement.
+
+    It says what kind of error that was and no more: what else PostgreSQL tells (DETAIL, CONTEXT) quotes the row's
+    values, and those are personal.
+    """
+
+    def __init__(self, sqlstate: str | None, message: str) -> None:
+        super().__init__(f"{sqlstate or 'no SQLSTATE'}: {message}")
+        self.sqlstate = sqlstate
 
 
 @frozen(kw_only=True)
@@ -54,9 +70,10 @@ class Pool:
     is closed and replaced, so the pool heals by itself however long the server was away. Callers wait for a connection
     up to `acquire_s`, in order of arrival. Whoever holds one and asks for a second may deadlock up to that limit.
 
-    Every method raises `StoreUnavailableError` when no connection can be had, when it is lost on the way, or when a
-    statement takes longer than `statement_s`; whether the statement happened is unknown in the last two cases. Other
-    errors of the database come as psycopg's. A cancelled statement may or may not have happened.
+    Every method raises `StoreUnavailableError` when no connection can be had, when it is lost on the way, when a
+    statement takes longer than `statement_s`, or when the server cannot do its work at the moment (a failover, a full
+    disk, a deadlock); whether the statement happened is unknown where the connection was lost or the time was up.
+    Other errors of the database come as `StatementError`. A cancelled statement may or may not have happened.
     """
 
     def __init__(self, url: str, *, limits: PoolLimits | None = None, search_path: str | None = None) -> None:
@@ -81,6 +98,11 @@ class Pool:
             first = await self._connect()
         except psycopg.OperationalError as error:
             raise StoreUnavailableError(f"cannot connect to the database: {error}") from error
+        except psycopg.ProgrammingError:
+            # What libpq says of a malformed URL quotes it, password and all.
+            raise StoreUnavailableError(
+                "cannot connect to the database: its URL is malformed or has a parameter that PostgreSQL does not know"
+            ) from None
         self._missing_out.receive_nowait()
         self._idle_in.send_nowait(first)
         self._is_open = True
@@ -237,10 +259,27 @@ class _Loan:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        was_lost = self._connection.closed or isinstance(error, StatementTimeoutError)
+        is_unavailable = self._connection.closed or _is_passing(error)
         self._pool._release(self._connection)  # noqa: SLF001 -- one class in two parts
-        if was_lost and isinstance(error, psycopg.Error):
-            raise StoreUnavailableError(f"the database did not answer: {error}") from error
+        if not isinstance(error, psycopg.Error):
+            return
+        if is_unavailable:
+            raise StoreUnavailableError(f"the database did not answer: {_impersonal(error)}") from None
+        raise StatementError(error.sqlstate, _impersonal(error)) from None
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    """Whether the same statement may well succeed later."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    sqlstate = error.sqlstate or ""
+    is_servers = sqlstate[:2] in _PASSING_CLASSES or sqlstate == _READ_ONLY
+    return is_servers or isinstance(error, StatementTimeoutError)
+
+
+def _impersonal(error: psycopg.Error) -> str:
+    """What happened, without PostgreSQL's DETAIL and CONTEXT; the library's own errors quote no values."""
+    return error.diag.message_primary or str(error)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Values on their way into PostgreSQL and back."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -9,7 +10,7 @@ from actors.messages import Outgoing, Purpose, Template
 
 Row: TypeAlias = tuple[Any, ...]
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 # An even number of backslashes before it: an escape, and no text that looks like one.
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
@@ -45,11 +46,27 @@ def storable_or_none(text: str | None) -> str | None:
 
 
 def to_jsonb(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    """JSON text that a `jsonb` column takes."""
-    text = storable(_encode(value))
+    """JSON text that a `jsonb` column takes; infinite numbers and those that are none become null."""
+    try:
+        encoded = _encode(value)
+    except ValueError:
+        encoded = _encode(_finite(value))
+    text = storable(encoded)
     if "\\u0000" not in text:
         return text
     return _ESCAPED_NUL.sub(r"\1", text)
+
+
+def _finite(value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {name: _finite(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+        case _:
+            return value
 
 
 def id_array(ids: Iterable[int]) -> str:

@@ -15,6 +15,7 @@ _SID: Final = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
 _ADDRESS: Final = re.compile(r"\+[0-9]{5,15}|[A-Za-z]{2}\.[A-Za-z0-9]{1,137}")
 _KIND: Final = re.compile(r"[a-z_]{1,30}")
 _ID_MAX: Final = 2**63 - 1
+_ERROR_CODE_MAX: Final = 2**31 - 1
 
 _DESCRIPTIONS: Final = {
     "text": "[mensaje vacío]",
@@ -86,7 +87,7 @@ def read_status(form: Mapping[str, str], *, message_id: str | None) -> StatusRep
         message_id=_whole("m", message_id),
         sid=_sid(form),
         status=_NEWS.get(status.lower()),
-        error_code=_whole("ErrorCode", form.get("ErrorCode")),
+        error_code=_whole("ErrorCode", form.get("ErrorCode"), most=_ERROR_CODE_MAX),
     )
 
 
@@ -111,12 +112,12 @@ def _address(fields: Mapping[str, str]) -> str:
     return address
 
 
-def _whole(name: str, value: str | None) -> int | None:
+def _whole(name: str, value: str | None, *, most: int = _ID_MAX) -> int | None:
     """A whole number from zero, None when it is missing or blank."""
     text = (value or "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > _ID_MAX:
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or int(text) > most:
         raise BadFieldError(name, "not a whole number")
     return int(text)
 

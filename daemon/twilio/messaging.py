@@ -44,8 +44,8 @@ _LATER: Final = frozenset({14107, 20429, 21611, 63018, 63038})
 _BAD_CREDENTIALS: Final = 20003
 _INTERNAL_ERROR: Final = 20500
 
-_LOOKUP_MAX: Final = 1000
 _PAGE: Final = 200
+_LOOKUP_PAGES_MAX: Final = 5
 _INBOX_PAGES_MAX: Final = 100
 # Twilio's `date_created` has whole seconds, and its clock is not ours.
 _CLOCK_SLACK: Final = timedelta(seconds=60)
@@ -124,21 +124,36 @@ class TwilioMessaging:
         with _reading_a_list():
             with trio.fail_after(self.lookup_deadline_s):
                 for spelling in whatsapp_address_candidates(address) or (address,):
-                    listed = await self._listed(spelling, undated=since)
+                    listed = await self._listed(spelling, oldest=oldest, undated=since)
                     found |= {message.sid: message for message in listed}
-        return [message for message in found.values() if message.created_at >= oldest]
+        return list(found.values())
 
-    async def _listed(self, address: str, *, undated: datetime) -> list[SentMessage]:
-        listed = await self.client.messages.list_async(
-            to=_CHANNEL + address, from_=self.sender, limit=_LOOKUP_MAX, page_size=_PAGE
+    async def _listed(self, address: str, *, oldest: datetime, undated: datetime) -> list[SentMessage]:
+        """Reads page by page until nothing on one is young enough."""
+        found: list[SentMessage] = []
+        page = await self.client.messages.page_async(
+            to=_CHANNEL + address, from_=self.sender, page_size=_PAGE
         )
-        return [
-            SentMessage(sid=message.sid, body=message.body or "", created_at=message.date_created or undated)
-            for message in listed
-        ]
+        for remaining in reversed(range(_LOOKUP_PAGES_MAX)):
+            listed = [
+                SentMessage(sid=record.sid, body=record.body or "", created_at=record.date_created or undated)
+                for record in page
+            ]
+            young = [message for message in listed if message.created_at >= oldest]
+            found += young
+            if not young or not remaining:
+                break
+            page = await page.next_page_async()
+            if page is None:
+                break
+        return found
 
-    async def received_since(self, since: datetime) -> AsyncIterator[InboundMessage]:
+    async def received_since(
+        self, since: datetime, *, until: datetime | None = None
+    ) -> AsyncIterator[InboundMessage]:
         """Messages to our sender that Twilio has received since then, or up to a minute before, newest first.
+
+        Those after `until` are left out; one without a date counts as old.
 
         The list tells less than a webhook: neither the profile's name nor the user id, no button, no
         coordinates, and of media only that there are some. At most 20,000 messages are looked through.
@@ -152,6 +167,8 @@ class TwilioMessaging:
         for _ in range(_INBOX_PAGES_MAX):
             records = [record for record in page if (record.date_created or since) >= oldest]
             for record in records:
+                if until is not None and (record.date_created or since) > until:
+                    continue
                 if (message := _received(record)) is not None:
                     yield message
             if not records:

@@ -26,6 +26,7 @@ from daemon.twilio.network import Network
 _log = structlog.get_logger(__name__)
 
 _CLOSE_S = 2.0
+_RETRY_AFTER_MAX_S = 86_400.0
 
 
 class TransportError(Exception):
@@ -288,9 +289,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """
     asked = headers.get("retry-after", "").strip()
     if asked.isascii() and asked.isdigit():
-        return float(asked)
+        return _sensible(float(asked))
     try:
         wait = parsedate_to_datetime(asked) - parsedate_to_datetime(headers.get("date", ""))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return max(wait.total_seconds(), 0.0)
+    return _sensible(max(wait.total_seconds(), 0.0))
+
+
+def _sensible(wait_s: float) -> float | None:
+    """None for a wait of more than a day, which nobody means."""
+    return wait_s if 0 <= wait_s <= _RETRY_AFTER_MAX_S else None

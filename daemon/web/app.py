@@ -10,6 +10,7 @@ from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
+from daemon.web.exchange import Application
 from daemon.web.problem import HttpError
 
 _log = structlog.get_logger(__name__)
@@ -31,7 +32,7 @@ def make_app(
     Problems come as `{"error": {"code", "message"}}` with their status. A body of more than `max_body_bytes`
     is never read, whatever a route allows.
     """
-    app = QuartTrio(name, static_folder=None)
+    app = Application(name, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body_bytes
     app.config["BODY_TIMEOUT"] = request_timeout_s
     app.config["RESPONSE_TIMEOUT"] = request_timeout_s

@@ -88,6 +88,12 @@ class TwilioDoor:
         body = await read_body(request, max_bytes=self.max_body_bytes)
         pairs = _pairs(body)
         if not self.is_signed(_target(request), pairs, request.headers.get("X-Twilio-Signature")):
+            # Most often the operator's own settings are at fault, and nobody else would tell.
+            _log.warning(
+                "webhook refused: bad signature",
+                path=request.path,
+                hint="see http.public_url and TWILIO_AUTH_TOKEN",
+            )
             raise HttpError(status=403, code="bad_signature", message="the signature is missing or wrong")
         form = dict(reversed(pairs))
         if form.get("AccountSid") != self.account_sid:

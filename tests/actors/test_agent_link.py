@@ -143,16 +143,26 @@ async def test_without_a_seat_no_session_is_asked_for(autojump_clock: MockClock)
 async def test_nothing_is_heard_of_a_session_after_it_was_closed(autojump_clock: MockClock) -> None:
     async with calling() as caller:
         caller.agent.close_s = 0.9
+        caller.agent.last_words = [AgentReplied(text="tarde", event_id=1), TOOL]
         await caller.open()
-        session = caller.agent.sessions[0]
         caller.heard.clear()
         caller.link.close(reason="test")
-        session.unasked(AgentReplied(text="tarde", event_id=1), LOST)
         assert caller.link.is_closed
         await trio.sleep(5)
 
         assert caller.heard == []
         assert caller.metrics.closed == [1000]
+
+
+async def test_an_end_that_meets_our_closing_is_not_heard_either(autojump_clock: MockClock) -> None:
+    async with calling() as caller:
+        await caller.open()
+        caller.heard.clear()
+        caller.agent.sessions[0].end(LOST)
+        caller.link.close(reason="test")
+        await trio.sleep(5)
+
+        assert caller.heard == []
 
 
 async def test_a_seat_is_kept_until_its_socket_is_really_closed(autojump_clock: MockClock) -> None:

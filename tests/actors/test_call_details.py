@@ -1,12 +1,18 @@
 """The call monitor fetches what there is to know of a call, until it is whole or has taken too long."""
 
+from datetime import timedelta
+
+import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.calls import CallOutcome, CallSighting, FollowUpState, SeenCall
+from actors.calls import CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
 from actors.watch.call_monitor import DETAILS_PAGE, LONGEST_WAIT_S, UNKNOWN_ATTEMPTS_MAX
+from daemon.elevenlabs.problems import ApiRefusedError, UnexpectedAnswerError
 from tests.actors.watches import DOWN, Watch, batch, details, recipient, watching
 from tests.memory.calls import MemoryCalls
+
+A_DAY = timedelta(days=1)
 
 
 async def test_an_analysis_that_is_still_being_made_is_waited_for(autojump_clock: MockClock) -> None:
@@ -55,13 +61,96 @@ async def test_details_that_cannot_be_had_are_asked_for_with_growing_pauses(
         assert watch.follow_up() is FollowUpState.DUE
 
 
-async def test_a_call_that_never_ends_is_looked_at_for_ever(autojump_clock: MockClock) -> None:
+async def test_a_call_that_does_not_end_is_given_up_after_a_day(autojump_clock: MockClock) -> None:
     async with watching(lambda watch: watch.knows(details(is_over=False))) as watch:
-        await trio.sleep(5)
+        await trio.sleep(100)
         watch.database.calls["conv_1"].attempts = 10_000
         await trio.sleep(100)
-
         assert watch.follow_up() is FollowUpState.AWAITING_DETAILS
+
+        watch.database.calls["conv_1"].seen_at -= A_DAY
+        await trio.sleep(100)
+        assert watch.follow_up() is FollowUpState.NONE
+        assert watch.note() == "still in progress a day after it was seen"
+
+
+@pytest.mark.expects_error_log
+async def test_a_call_that_cannot_be_taken_in_does_not_stop_the_others(autojump_clock: MockClock) -> None:
+    def poison() -> CallDetails:
+        raise ValueError("a bug of ours")
+
+    def setup(watch: Watch) -> None:
+        watch.knows(details("conv_1"), details("conv_2"))
+        watch.source.known["conv_1"] = poison
+
+    async with watching(setup) as watch:
+        await trio.sleep(30)
+        assert watch.follow_up("conv_1") is FollowUpState.AWAITING_DETAILS
+        assert watch.follow_up("conv_2") is FollowUpState.DUE
+        assert watch.alert_keys == ["call conv_1"]
+
+        await trio.sleep(600)
+        assert watch.looks("call conv_1") == UNKNOWN_ATTEMPTS_MAX + 1
+        assert watch.note() == "cannot be taken in: ValueError"
+
+
+async def test_a_refused_question_is_not_asked_for_ever(autojump_clock: MockClock) -> None:
+    def setup(watch: Watch) -> None:
+        watch.knows(details())
+        watch.source.failures["call"] = ApiRefusedError("HTTP 422", status=422)
+
+    async with watching(setup) as watch:
+        await trio.sleep(600)
+        assert watch.looks("call conv_1") == UNKNOWN_ATTEMPTS_MAX + 1
+        assert watch.note() == "no details at ElevenLabs: HTTP 422"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_calls_wait_until_the_operator_mends_the_credentials(
+    autojump_clock: MockClock, status: int
+) -> None:
+    def setup(watch: Watch) -> None:
+        watch.knows(details())
+        watch.source.failures["call"] = ApiRefusedError("refused", status=status)
+
+    async with watching(setup) as watch:
+        await trio.sleep(10)
+        watch.database.calls["conv_1"].seen_at -= A_DAY
+        await trio.sleep(900)
+        watch.source.failures.clear()
+        await trio.sleep(60)
+
+        assert watch.follow_up() is FollowUpState.DUE
+
+
+async def test_a_call_for_which_alone_there_is_no_usable_answer_is_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    def setup(watch: Watch) -> None:
+        watch.knows(details())
+        watch.source.failures["call"] = UnexpectedAnswerError("status")
+
+    async with watching(setup) as watch:
+        await trio.sleep(900)
+        assert watch.follow_up() is FollowUpState.AWAITING_DETAILS
+
+        watch.database.calls["conv_1"].seen_at -= A_DAY
+        await trio.sleep(900)
+        assert watch.follow_up() is FollowUpState.NONE
+
+
+async def test_the_number_of_the_batch_counts_where_the_call_has_none_to_write_to(
+    autojump_clock: MockClock,
+) -> None:
+    def setup(watch: Watch) -> None:
+        watch.has_batch(batch(recipient()))
+        anonymous = details(phone_number="anonymous")
+        watch.source.known["conv_1"] = lambda: anonymous
+
+    async with watching(setup) as watch:
+        await trio.sleep(5)
+        assert watch.follow_up() is FollowUpState.DUE
+        assert watch.database.calls["conv_1"].phone_number == "+525512345678"
 
 
 async def test_a_call_that_elevenlabs_does_not_know_is_given_up_in_the_end(autojump_clock: MockClock) -> None:

@@ -87,12 +87,12 @@ class Desk:
     ],
 )
 def test_where_a_follow_up_stands(details: CallDetails, state: FollowUpState) -> None:
-    assert POLICY.state_of(details, sighting=CallSighting.BATCH, now=BEGINNING) is state
+    assert POLICY.state_of(details, sighting=CallSighting.BATCH, seen_at=BEGINNING, now=BEGINNING) is state
 
 
 @pytest.mark.parametrize("sighting", [CallSighting.WEBHOOK, CallSighting.COMMAND])
 def test_a_call_that_somebody_told_us_of_is_followed_up_however_old(sighting: CallSighting) -> None:
-    assert POLICY.state_of(OLD, sighting=sighting, now=BEGINNING) is FollowUpState.DUE
+    assert POLICY.state_of(OLD, sighting=sighting, seen_at=BEGINNING, now=BEGINNING) is FollowUpState.DUE
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,24 @@ def test_a_call_that_somebody_told_us_of_is_followed_up_however_old(sighting: Ca
 def test_an_analysis_is_waited_for_but_not_for_ever(waited_s: float, state: FollowUpState) -> None:
     now = BEGINNING + timedelta(seconds=waited_s)
 
-    assert POLICY.state_of(UNANALYSED, sighting=CallSighting.BATCH, now=now) is state
+    assert POLICY.state_of(UNANALYSED, sighting=CallSighting.BATCH, seen_at=BEGINNING, now=now) is state
+
+
+def test_a_call_seen_in_time_whose_details_come_late_is_followed_up() -> None:
+    now = BEGINNING + timedelta(days=3)
+
+    state = POLICY.state_of(DETAILS, sighting=CallSighting.BATCH, seen_at=BEGINNING, now=now)
+
+    assert state is FollowUpState.DUE
+
+
+async def test_a_number_is_stored_as_it_can_be_dialled(autojump_clock: MockClock) -> None:
+    desk = Desk()
+
+    assert await desk.take(evolve(DETAILS, phone_number="+57 313 853-9155")) is FollowUpState.DUE
+
+    (person,) = desk.database.people.values()
+    assert person.phone_number == desk.database.calls["conv_1"].phone_number == "+573138539155"
 
 
 def test_a_voice_agent_may_have_its_own_text_agent() -> None:

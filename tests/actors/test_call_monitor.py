@@ -93,6 +93,23 @@ async def test_the_operator_may_have_any_batch_processed(autojump_clock: MockClo
         assert watch.due == [1]
 
 
+async def test_the_operator_may_have_a_batch_processed_that_polling_found_too_late(
+    autojump_clock: MockClock,
+) -> None:
+    def setup(watch: Watch) -> None:
+        watch.has_batch(batch(recipient()))
+        late = details(started_at=BEGINNING - timedelta(hours=30))
+        watch.source.known["conv_1"] = lambda: late
+
+    async with watching(setup) as watch:
+        await trio.sleep(5)
+        assert watch.follow_up() is FollowUpState.NONE
+
+        await watch.monitor.process_batch("btcal_1")
+        await trio.sleep(5)
+        assert watch.follow_up() is FollowUpState.DUE
+
+
 async def test_an_unknown_batch_is_said_to_be_one(autojump_clock: MockClock) -> None:
     async with watching(lambda _watch: None) as watch:
         assert await watch.monitor.process_batch("btcal_9") is None

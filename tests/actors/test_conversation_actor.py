@@ -41,6 +41,18 @@ async def test_a_burst_is_one_turn_in_order(autojump_clock: MockClock) -> None:
         assert world.sent == ["re: Hola\nsoy Ana\n¿cuánto cuesta?"]
 
 
+async def test_a_look_does_not_cut_a_burst_short(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        person_id = await world.writes("Hola")
+        await trio.sleep(0.5)
+        world.conversations.post(person_id, Nudge.LOOK)
+        await trio.sleep(0.3)
+        await world.writes("soy Ana")
+        await trio.sleep(10)
+
+        assert world.agent.heard == [["Hola\nsoy Ana"]]
+
+
 async def test_who_never_stops_writing_is_answered_after_a_while(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         for number in range(20):

@@ -102,7 +102,7 @@ async def test_what_a_new_session_says_unasked_is_not_taken_for_belated(autojump
         await world.writes("uno")
         await trio.sleep(5)
         world.agent.sessions[0].end()
-        world.agent.usual_start = Start(greeting=[AgentReplied(text="¡Bienvenida!", event_id=0)])
+        world.agent.usual_start = Start(greeting=[AgentReplied(text="¡Bienvenida!", event_id=None)])
         await world.writes("dos")
         await trio.sleep(10)
 

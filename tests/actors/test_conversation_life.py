@@ -66,13 +66,15 @@ async def test_a_conversation_can_be_closed_in_every_phase_of_a_turn(
 
 async def test_after_a_closing_nobody_types_any_more(autojump_clock: MockClock) -> None:
     async with open_world() as world:
+        world.agent.usual_reaction = SILENCE
         person_id = await world.writes("uno")
-        await trio.sleep(0.5)
+        await trio.sleep(5)
         assert await close(world, person_id)
-        await trio.sleep(100)
+        await trio.sleep(20)
+        world.conversations.post(person_id, Nudge.LOOK)
+        await trio.sleep(1)
 
         assert world.messaging.typing == [(0, "SM-in-1")]
-        assert len(world.agent.sessions) == 1
 
 
 async def test_a_conversation_can_be_closed_between_two_attempts(autojump_clock: MockClock) -> None:

@@ -1,10 +1,12 @@
 """The outbox sends in order for each person, for many people at once, at its pace."""
 
 import contextvars
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import trio
+from attrs import define
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.calls import FollowUpState
@@ -12,6 +14,7 @@ from actors.messages import NotSent, Refused
 from actors.watch.outbox import Pace
 from tests.actors.lanes import TEMPLATE, address_of, first, queue, sending, statuses
 from tests.actors.worlds import World
+from tests.memory.outbox import MemoryOutbox
 
 RATE_LIMITED = NotSent(code=20429, detail="too many requests", retry_after_s=7.0)
 UNREACHABLE = NotSent(code=None, detail="connection refused")
@@ -75,6 +78,16 @@ async def test_what_is_queued_while_its_lane_is_being_served_is_sent_with_it(
 
         assert world.messaging.bodies == ["uno", "dos"]
         assert statuses(world) == ["accepted", "accepted"]
+
+
+async def test_what_is_queued_in_the_last_moment_is_sent_at_once(autojump_clock: MockClock) -> None:
+    async with sending(sweep_every_s=1000) as world:
+        await trio.sleep(1)
+        world.outbox_store.store = QueuesMeanwhile(world)
+        await queue(world, "uno")
+        await trio.sleep(2)
+
+        assert world.messaging.bodies == ["uno", "dos"]
 
 
 async def test_being_told_before_it_runs_does_no_harm(autojump_clock: MockClock) -> None:
@@ -143,6 +156,16 @@ async def test_a_wait_that_twilio_asked_for_is_kept(autojump_clock: MockClock) -
         await trio.sleep(20)
 
         assert [round(at) for at, _ in world.messaging.attempts] == [0, 7]
+
+
+@pytest.mark.parametrize("asked_s", [1e300, float("inf"), float("nan"), -1e300])
+async def test_a_wait_without_measure_is_cut(autojump_clock: MockClock, asked_s: float) -> None:
+    async with sending(retry_max_s=30) as world:
+        world.messaging.outcomes.append(NotSent(code=20429, detail="slow", retry_after_s=asked_s))
+        await queue(world, "uno")
+        await trio.sleep(40)
+
+        assert world.messaging.bodies == ["uno"]
 
 
 async def test_a_rate_limit_pauses_everybody_and_keeps_the_order(autojump_clock: MockClock) -> None:
@@ -278,6 +301,24 @@ async def test_a_pause_holds_those_who_wait_already(autojump_clock: MockClock) -
         pace.pause(10)
 
     assert times == [pytest.approx(at) for at in (0, 10.5, 11.5)]
+
+
+@define(eq=False)
+class QueuesMeanwhile:
+    """A store in which something is queued just after a message was found to be the last of its lane."""
+
+    world: World
+    is_done: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(MemoryOutbox(self.world.database), name)
+
+    async def accepted(self, message_id: int, *, sid: str, now: datetime) -> bool:
+        has_more = await MemoryOutbox(self.world.database).accepted(message_id, sid=sid, now=now)
+        if not self.is_done:
+            self.is_done = True
+            await queue(self.world, "dos")
+        return has_more
 
 
 def _close_window(world: World) -> None:

@@ -4,10 +4,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from actors.messages import DeliveryStatus, SentMessage, StatusReport
+from actors.messages import DeliveryStatus, NotSent, SentMessage, StatusReport
 from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError
 from actors.watch.outbox import match_sent
-from tests.actors.lanes import TEMPLATE, claim, first, queue, sending, statuses
+from daemon.rules import outbox_rules
+from daemon.settings import Settings
+from tests.actors.lanes import TEMPLATE, address_of, claim, first, queue, sending, statuses
 from tests.memory.clock import BEGINNING
 from tests.memory.messaging import Lost
 from tests.memory.outbox import MemoryOutbox
@@ -19,8 +21,10 @@ NEVER_ARRIVED = Lost.BEFORE_IT_ARRIVED
 async def test_a_message_that_twilio_has_is_adopted(autojump_clock: MockClock) -> None:
     async with sending() as world:
         world.messaging.outcomes.append(LATE)
-        await queue(world, "uno", "dos")
-        await trio.sleep(4)
+        person_id = await queue(world, "uno", "dos")
+        await trio.sleep(2)
+        world.outbox.due(person_id)
+        await trio.sleep(2)
         assert statuses(world) == ["sending", "pending"]
         assert world.messaging.lookups == []
 
@@ -61,14 +65,15 @@ async def test_a_list_that_cannot_be_read_is_asked_again_and_nothing_goes_meanwh
 ) -> None:
     async with sending() as world:
         world.messaging.outcomes.append(LATE)
-        failures = [VendorUnavailableError("503")] * 5 + [VendorRefusedError("401")] * 20
+        failures = [VendorUnavailableError("503")] * 3 + [VendorRefusedError("401")] * 2
         world.messaging.lookup_failures.extend(failures)
         await queue(world, "uno", "dos")
-        await trio.sleep(40)
+        await trio.sleep(35)
         assert statuses(world) == ["sending", "pending"]
         assert world.alert_keys == ["outbox_lookup"]
 
-        await trio.sleep(30)
+        await trio.sleep(10)
+        assert [round(at) for at in world.messaging.lookups] == [6, 8, 10, 14, 22, 38]
         assert world.messaging.bodies == ["uno", "dos"]
         assert world.alert_keys == []
 
@@ -209,3 +214,100 @@ async def test_of_several_candidates_the_oldest_with_the_same_words_is_it(autoju
     assert found.sid == "SM2"
     assert match_sent(message, listed[:1]) is None
     assert match_sent(message, []) is None
+
+
+@pytest.mark.parametrize("went_as_template", [True, False])
+async def test_other_words_are_adopted_only_for_what_went_as_a_template(
+    autojump_clock: MockClock, *, went_as_template: bool
+) -> None:
+    async with sending(is_running=False) as world:
+        person_id = await queue(world, "sí", template=TEMPLATE, is_told=False)
+        first(world).must_use_template = went_as_template
+        message = await claim(world, person_id)
+
+    listed = [SentMessage(sid="SM1", body="of another system", created_at=BEGINNING)]
+    assert (match_sent(message, listed) is not None) is went_as_template
+
+
+async def test_what_twilio_took_at_the_last_moment_and_lists_late_goes_once(
+    autojump_clock: MockClock,
+) -> None:
+    settings = Settings()
+    rules = outbox_rules(settings)
+    async with sending(look_up_after_s=rules.look_up_after_s, certain_after_s=rules.certain_after_s) as world:
+        world.messaging.send_s = settings.twilio.request_timeout_s
+        world.messaging.list_lag_s = settings.twilio.request_timeout_s + settings.outbox.certain_after_s - 3
+        world.messaging.outcomes.append(LATE)
+        await queue(world, "uno")
+        await trio.sleep(120)
+
+        assert world.messaging.bodies == ["uno"]
+        assert world.messaging.lookups[0] >= 20
+
+
+async def test_lost_answers_in_a_row_make_pauses_grow_and_an_alert_until_one_comes(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending(sweep_every_s=0.5, retry_first_s=10, certain_after_s=5) as world:
+        world.messaging.outcomes.extend([NEVER_ARRIVED] * 4)
+        await queue(world, "uno")
+        await trio.sleep(43)
+        assert world.alert_keys == []
+
+        await trio.sleep(7)
+        assert world.alert_keys == ["outbox_unknown"]
+
+        await trio.sleep(150)
+        times = [at for at, _ in world.messaging.attempts]
+        assert times == pytest.approx([0, 15, 40, 85, 170], abs=3)
+        assert statuses(world) == ["accepted"]
+        assert world.alert_keys == []
+
+
+async def test_what_never_gets_an_answer_is_given_up(autojump_clock: MockClock) -> None:
+    async with sending(give_up_after_s=60) as world:
+        world.messaging.outcomes.extend([NEVER_ARRIVED] * 3)
+        await queue(world, "uno", "dos")
+        await trio.sleep(100)
+
+        assert statuses(world) == ["refused", "accepted"]
+        assert first(world).error_code == 0
+
+
+async def test_a_pause_of_sending_is_none_of_looking_up(autojump_clock: MockClock) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.extend([LATE, NotSent(code=20429, detail="slow", retry_after_s=200)])
+        await queue(world, "uno", person=1)
+        await trio.sleep(0.5)
+        await queue(world, "dos", person=2)
+        await trio.sleep(10)
+
+        assert statuses(world) == ["accepted", "pending"]
+
+
+async def test_every_line_about_a_doubt_tells_its_conversation(
+    autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with sending() as world:
+        person_id = await queue(world, "uno", is_told=False)
+        await claim(world, person_id)
+        world.messaging.lookup_failures.append(VendorUnavailableError("503"))
+        await trio.sleep(30)
+
+    lines = [line for line in capsys.readouterr().out.splitlines() if "message_id=" in line]
+    assert len(lines) == 3
+    assert all("conversation_id=" in line for line in lines)
+
+
+async def test_a_template_in_doubt_is_found_though_the_person_has_answered_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        await queue(world, "uno", template=TEMPLATE, is_told=False)
+        world.database.inbound.clear()
+        await trio.sleep(3)
+        await world.writes("hola", who=address_of(1), is_told=False)
+        await trio.sleep(60)
+
+        assert world.messaging.bodies == ["template of uno"]

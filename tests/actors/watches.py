@@ -131,6 +131,9 @@ class Watch:
     def follow_up(self, call_id: str = "conv_1") -> FollowUpState:
         return self.database.calls[call_id].follow_up
 
+    def note(self, call_id: str = "conv_1") -> str | None:
+        return self.database.calls[call_id].follow_up_note
+
     def looks(self, what: str) -> int:
         return self.source.looks.count(what)
 

@@ -87,7 +87,7 @@ class Program:
         """Start the process; seconds until it was ready."""
         began_at = trio.current_time()
         with (self.folder / "program.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it outlives this function
                 self.arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -96,7 +96,8 @@ class Program:
             )
         async with httpx.AsyncClient() as http:
             with trio.fail_after(START_TIMEOUT_S):
-                while not await self._is_ready(http):
+                # A process has no other way to say that it listens.
+                while not await self._is_ready(http):  # noqa: ASYNC110
                     await trio.sleep(LOOK_EVERY_S)
         return trio.current_time() - began_at
 

@@ -86,8 +86,7 @@ async def open_stage(
             program = surroundings.floor() if subject is Subject.FLOOR else surroundings.daemon(settings)
             try:
                 yield Stage(database=database, vendors=vendors, program=program)
-                if vendors.problems:
-                    raise SpoiltError(f"{len(vendors.problems)} problems: {vendors.problems[:5]}")
+                _require_unspoilt(vendors)
             except BaseException as error:
                 error.add_note(program.log[-_LOG_SHOWN_CHARACTERS:])
                 raise
@@ -95,3 +94,9 @@ async def open_stage(
                 program.kill()
             nursery.cancel_scope.cancel()
     await database.drop(f"bench_{subject}")
+
+
+def _require_unspoilt(vendors: Vendors) -> None:
+    """A figure from a run in which something went wrong is none."""
+    if vendors.problems:
+        raise SpoiltError(f"{len(vendors.problems)} problems: {vendors.problems[:5]}")

@@ -75,14 +75,54 @@ async def test_a_call_seen_again_fills_in_what_was_missing_and_nothing_else(stor
         seen(sighting=CallSighting.BATCH, outcome=CallOutcome.VOICEMAIL), phone_number="+573001112233"
     )
     await stores.calls.see([again], now=LATER)
-    await stores.calls.see([seen(outcome=CallOutcome.FAILED, batch_id="btcal_1")], now=LATER)
-    await stores.calls.see([seen(batch_id="btcal_2", recipient_id="rcpt_1")], now=LATER)
-    await stores.calls.see([seen(recipient_id="rcpt_2")], now=LATER)
+    polled = seen(sighting=CallSighting.BATCH)
+    for again in (
+        evolve(polled, outcome=CallOutcome.FAILED, batch_id="btcal_1"),
+        evolve(polled, batch_id="btcal_2", recipient_id="rcpt_1"),
+        evolve(polled, recipient_id="rcpt_2"),
+    ):
+        await stores.calls.see([again], now=LATER)
 
     assert await stores.peek.origin("conv_1") == ("btcal_1", "rcpt_1")
     (call,) = await stores.calls.awaiting_details(now=NOW, limit=10)
     assert (call.sighting, call.seen_at, call.attempts) == (CallSighting.CONVERSATIONS, NOW, 0)
     assert (call.outcome, call.phone_number) == (CallOutcome.VOICEMAIL, ANA_CANONICAL)
+
+
+@pytest.mark.parametrize("deliberate", [CallSighting.WEBHOOK, CallSighting.COMMAND])
+@pytest.mark.parametrize("first", [1, 2])
+async def test_a_call_that_polling_found_first_may_still_be_told_of(
+    stores: Stores, deliberate: CallSighting, first: int
+) -> None:
+    polled = evolve(seen(sighting=CallSighting.CONVERSATIONS), phone_number=None)
+    calls = [polled, seen(sighting=deliberate), seen(sighting=CallSighting.BATCH)]
+    await stores.calls.see(calls[:first], now=NOW)
+    await stores.calls.see(calls[first:], now=NOW)
+
+    (call,) = await stores.calls.awaiting_details(now=NOW, limit=10)
+    assert (call.sighting, call.phone_number) == (deliberate, ANA_CANONICAL)
+
+
+async def test_the_operators_command_takes_a_call_up_again(stores: Stores) -> None:
+    await stores.calls.see([seen(sighting=CallSighting.BATCH)], now=NOW)
+    await stores.calls.postpone("conv_1", until=NOW)
+    await save(stores, details(), follow_up=FollowUpState.NONE)
+
+    assert list(await stores.calls.see([seen(sighting=CallSighting.BATCH)], now=LATER)) == []
+    assert list(await stores.calls.see([seen(sighting=CallSighting.WEBHOOK)], now=LATER)) == []
+    assert await awaiting(stores) == []
+    assert list(await stores.calls.see([seen(sighting=CallSighting.COMMAND)], now=LATER)) == ["conv_1"]
+    (call,) = await stores.calls.awaiting_details(now=LATER, limit=10)
+    assert (call.id, call.attempts) == ("conv_1", 0)
+    assert list(await stores.calls.see([seen(sighting=CallSighting.COMMAND)], now=LATER)) == []
+
+
+async def test_what_an_operator_closed_the_command_does_not_take_up_again(stores: Stores) -> None:
+    person_id = await stores.due_call()
+    await stores.conversations.close(await stores.conversation_id(person_id), now=NOW)
+
+    assert list(await stores.calls.see([seen(sighting=CallSighting.COMMAND)], now=LATER)) == []
+    assert await awaiting(stores) == []
 
 
 async def test_a_call_seen_again_stays_as_far_as_it_is(stores: Stores) -> None:

@@ -191,3 +191,11 @@ async def test_the_newest_message_tells_how_far_back_the_store_reaches(stores: S
     await stores.queue(person_id, "de nosotros")
 
     assert await stores.inbox.newest_message_at() == NOW + MINUTE
+
+
+async def test_known_are_the_sids_of_stored_messages(stores: Stores) -> None:
+    await stores.receive(inbound("SM1"))
+    await stores.receive(inbound("SM2"))
+
+    assert set(await stores.inbox.known(["SM2", "SM3"])) == {"SM2"}
+    assert set(await stores.inbox.known([])) == set()

@@ -63,6 +63,7 @@ METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
     "accepted": lambda s: s.outbox.accepted(2, sid="SM9", now=NOW),
     "refused": lambda s: s.outbox.refused(2, code=1, detail="", now=NOW),
     "release": lambda s: s.outbox.release(2, not_before=NOW),
+    "known": lambda s: s.inbox.known(["SM1"]),
     "known_sids": lambda s: s.outbox.known_sids(["SM1"]),
     "report": lambda s: s.outbox.report(report("SM9", DeliveryStatus.SENT), now=NOW),
 }

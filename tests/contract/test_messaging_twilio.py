@@ -316,6 +316,19 @@ class TestSentTo:
             found = await messaging.sent_to("MX.1A2B", since=NOW)
         assert [sent.sid for sent in found] == ["SM2"]
 
+    async def test_pages_are_read_until_one_has_only_older_messages(self) -> None:
+        later = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?PageToken=P1"
+        old = listed("SM2", "ayer", NOW - timedelta(minutes=5))
+        steps = [
+            page(listed("SM1", "hoy", NOW), next_page_uri=later),
+            page(old, next_page_uri=later),
+            page(listed("SM3", "nadie pregunta", NOW)),
+        ]
+        async with scripted(*steps) as (script, origin), messaging_at(origin) as (messaging, _):
+            found = await messaging.sent_to("MX.1A2B", since=NOW)
+        assert [sent.sid for sent in found] == ["SM1"]
+        assert len(script.seen) == 2
+
     @pytest.mark.parametrize(
         ("step", "error"),
         [
@@ -352,6 +365,16 @@ class TestReceivedSince:
             (found,) = [message async for message in messaging.received_since(NOW)]
         assert (found.sid, found.address, found.text) == (SID, ANA, "[archivo adjunto] mira")
         assert script.seen[0].query == {"To": [f"whatsapp:{SENDER}"], "PageSize": ["200"]}
+
+    async def test_what_came_after_the_end_is_left_out(self) -> None:
+        ours = {"direction": "inbound", "from": f"whatsapp:{ANA}", "num_media": "0"}
+        steps = page(
+            {**listed("SM" + "2" * 32, "después", NOW + timedelta(seconds=1)), **ours},
+            {**listed(SID, "hola", NOW), **ours},
+        )
+        async with scripted(steps) as (_, origin), messaging_at(origin) as (messaging, _):
+            found = [message.sid async for message in messaging.received_since(NOW, until=NOW)]
+        assert found == [SID]
 
 
 class TestTyping:

@@ -33,7 +33,11 @@ poll_every_s = 0.5
 sweep_every_s = 0.3
 settle_unknown_after_s = 1.0
 certain_after_s = 3.0
+[twilio]
+request_timeout_s = 5.0
 [whatsapp]
+missed_check_every_s = 2.0
+missed_after_s = 1.0
 opening_template_sid = "{template_sid}"
 opening_template_variables = {{ "1" = "{{{{ name or 'cliente' }}}}", "2" = "{{{{ summary or 'su consulta' }}}}" }}
 """

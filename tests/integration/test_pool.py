@@ -1,10 +1,10 @@
 """The pool against a real server: lending, limits, and healing by itself."""
 
 import random
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psycopg
 import pytest
 import trio
 
@@ -12,10 +12,13 @@ from actors.ports import StoreUnavailableError
 from daemon.store import connection as connection_module
 from daemon.store.connection import Connection
 from daemon.store.embedded import EmbeddedServer
-from daemon.store.pool import Pool, PoolLimits, open_pool
+from daemon.store.pool import Pool, PoolLimits, StatementError, open_pool
 from tests.postgres import LIMIT_S, LONG, connect, open_proxy, until_gone, until_runs
 
 BRIEF = PoolLimits(size=2, acquire_s=0.1, reconnect_min_s=0.01, reconnect_max_s=0.05)
+
+NUMBER = "+573138539155"
+PASSWORD = "s3cret"
 
 
 @pytest.fixture
@@ -56,13 +59,45 @@ async def test_a_transaction_commits_with_its_block(pool: Pool) -> None:
     assert await pool.fetch_all("SELECT id FROM note") == [(1,)]
 
 
-async def test_errors_of_a_statement_pass_through(pool: Pool) -> None:
-    with pytest.raises(psycopg.errors.UndefinedTable):
+async def test_errors_of_a_statement_tell_what_kind_they_are(pool: Pool) -> None:
+    with pytest.raises(StatementError, match='relation "nothing" does not exist'):
         await pool.fetch_all("SELECT * FROM nothing")
-    with pytest.raises(psycopg.errors.DivisionByZero):
+    with pytest.raises(StatementError, match=r"^22012: division by zero$"):
         async with pool.transaction() as connection:
             await connection.execute("SELECT 1/0")
     await until_full(pool)
+
+
+async def test_errors_of_a_statement_do_not_quote_the_row(pool: Pool) -> None:
+    await pool.execute("CREATE TABLE person (number text UNIQUE)")
+    await pool.execute("INSERT INTO person VALUES (%s)", (NUMBER,))
+
+    with pytest.raises(StatementError) as caught:
+        await pool.execute("INSERT INTO person VALUES (%s)", (NUMBER,))
+
+    assert caught.value.sqlstate == "23505"
+    assert NUMBER not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("sqlstate", ["40001", "40P01", "53100", "57014", "58030", "25006"])
+async def test_a_server_that_cannot_do_its_work_makes_the_store_unavailable(
+    pool: Pool, sqlstate: str
+) -> None:
+    block = f"DO $$ BEGIN RAISE 'no' USING ERRCODE = '{sqlstate}', DETAIL = 'of {NUMBER}'; END $$"
+    with pytest.raises(StoreUnavailableError) as caught:
+        await pool.execute(block)
+
+    assert NUMBER not in "".join(traceback.format_exception(caught.value))
+    await until_full(pool)
+
+
+@pytest.mark.parametrize("rest", ["h/db?nonsense=1", "[::1/db", "a..b/db"])
+async def test_a_malformed_url_is_told_without_its_password(rest: str) -> None:
+    with trio.fail_after(LIMIT_S), pytest.raises(StoreUnavailableError, match="cannot connect") as caught:
+        async with open_pool(f"postgresql://relevo:{PASSWORD}@{rest}"):
+            pass
+
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_statistics_count_idle_used_and_waiting(database_url: str) -> None:

@@ -229,7 +229,7 @@ class MemoryAgent:
     Attributes:
         starts, reactions: what the next sessions and the next things said to any of them meet; when they are
             used up, the usual.
-        close_s: how long a polite close takes.
+        close_s: how long a polite close takes, and `last_words` what is still heard during it.
         sessions: all that were asked for, oldest first.
     """
 
@@ -238,6 +238,7 @@ class MemoryAgent:
     usual_start: Start = Start()
     usual_reaction: Reaction = Factory(echoes)
     close_s: float = 0.0
+    last_words: Sequence[AgentEvent] = ()
     sessions: list[MemorySession] = field(factory=list, init=False)
 
     @property
@@ -262,6 +263,8 @@ class MemoryAgent:
             session.unasked(*start.greeting)
             return await session.perform(deliver)
         except trio.Cancelled:
+            for event in self.last_words:
+                deliver(event)
             with trio.move_on_after(1, shield=True):
                 await trio.sleep(self.close_s)
             raise

@@ -3,9 +3,11 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from actors.calls import Batch, CallAnalysis, CallDetails, FollowUpState, SeenCall
+from actors.calls import Batch, CallAnalysis, CallDetails, CallSighting, FollowUpState, SeenCall
 from actors.ports import AwaitedCall
 from tests.memory.database import Call, MemoryDatabase
+
+_DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
 
 
 @frozen
@@ -24,7 +26,10 @@ class MemoryCalls:
             known.batch_id = known.batch_id or seen.batch_id
             known.recipient_id = known.recipient_id or seen.recipient_id
             known.outcome = known.outcome or seen.outcome
-            return False
+            known.phone_number = known.phone_number or seen.phone_number
+            if known.sighting not in _DELIBERATE and seen.sighting in _DELIBERATE:
+                known.sighting = seen.sighting
+            return seen.sighting is CallSighting.COMMAND and _reopened(known, now)
         self.database.calls[seen.id] = Call(
             id=seen.id,
             sighting=seen.sighting,
@@ -108,6 +113,15 @@ class MemoryCalls:
                 if call.id == call_id:
                     call.follow_up = FollowUpState.NONE
                     call.follow_up_note = reason
+
+
+def _reopened(call: Call, now: datetime) -> bool:
+    is_closed = call.follow_up_note == "conversation closed before the opening"
+    if call.follow_up is not FollowUpState.NONE or is_closed:
+        return False
+    call.follow_up, call.follow_up_note = FollowUpState.AWAITING_DETAILS, None
+    call.attempts, call.look_at = 0, now
+    return True
 
 
 def _store(call: Call, details: CallDetails) -> None:

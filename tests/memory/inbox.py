@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from datetime import datetime
 
 from attrs import frozen
@@ -17,6 +18,12 @@ class MemoryInbox:
         async with self.database.transaction():
             newest = max(self.database.inbound, default=None)
             return None if newest is None else self.database.inbound[newest].created_at
+
+    async def known(self, sids: Collection[str]) -> Collection[str]:
+        async with self.database.transaction():
+            stored = {m.sid for m in self.database.inbound.values()}
+            stored |= {m.sid for m in self.database.outbound.values() if m.sid is not None}
+            return stored & set(sids)
 
     async def receive(self, message: InboundMessage, *, default_agent_id: str, now: datetime) -> Received:
         async with self.database.transaction():

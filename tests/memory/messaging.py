@@ -52,9 +52,10 @@ class MemoryMessaging:
         send_s: how long a send takes.
         list_lag_s: after how long a message that was created stands in the list.
         lookup_failures: what the next looks at the list raise.
-        missed: what `received_since` tells.
+        received: what `received_since` tells, and since when Twilio has it.
         on_send: called at the beginning of each send, in its task.
         attempts: when each send began, by trio's clock, and its text.
+        inbox_looks: when the received messages were asked for, by trio's clock, and since when.
         typing: when the indicator was shown, and for which message.
     """
 
@@ -63,11 +64,12 @@ class MemoryMessaging:
     send_s: float = 0.0
     list_lag_s: float = 0.0
     lookup_failures: deque[Exception] = field(factory=deque)
-    missed: list[InboundMessage] = field(factory=list)
+    received: list[tuple[datetime, InboundMessage]] = field(factory=list)
     on_send: Callable[[], object] = field(default=lambda: None)
     created: list[Created] = field(factory=list, init=False)
     attempts: list[tuple[float, str]] = field(factory=list, init=False)
     lookups: list[float] = field(factory=list, init=False)
+    inbox_looks: list[tuple[float, datetime]] = field(factory=list, init=False)
     typing: list[tuple[float, str]] = field(factory=list, init=False)
     in_flight: dict[int, int] = field(factory=dict, init=False)
     in_flight_max: int = field(default=0, init=False)
@@ -127,10 +129,16 @@ class MemoryMessaging:
             if message.address == address and since <= message.at <= newest
         ]
 
-    async def received_since(self, since: datetime) -> AsyncIterator[InboundMessage]:
-        for message in self.missed:
-            await trio.lowlevel.checkpoint()
-            yield message
+    async def received_since(
+        self, since: datetime, *, until: datetime | None = None
+    ) -> AsyncIterator[InboundMessage]:
+        self.inbox_looks.append((trio.current_time(), since))
+        await trio.lowlevel.checkpoint()
+        if self.lookup_failures:
+            raise self.lookup_failures.popleft()
+        for at, message in reversed(self.received):
+            if since <= at and (until is None or at <= until):
+                yield message
 
     async def show_typing(self, inbound_sid: str) -> None:
         self.typing.append((trio.current_time(), inbound_sid))

@@ -180,9 +180,8 @@ def test_a_persons_name_is_what_the_call_found_out_or_was_told(
     assert person_name(variables, collected) == name
 
 
-def test_the_known_name_goes_before_the_calls() -> None:
-    assert facts_of(evolve(CONTEXT, name="Doña Ana")).name == "Doña Ana"
-    assert facts_of(evolve(CONTEXT, name=None)).name == "Ana"
+def test_the_name_a_call_was_made_to_goes_before_the_one_on_whatsapp() -> None:
+    assert facts_of(evolve(CONTEXT, name="🔥 El Jefe 🔥")).name == "Ana"
 
 
 def test_facts_are_those_of_the_call_that_is_asked_about() -> None:

@@ -1,5 +1,6 @@
 """ElevenLabs' conversations in our own words."""
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,6 +56,21 @@ def silent(**changes: Any) -> dict[str, Any]:
 
 
 # --- Call details ---------------------------------------------------------------------------------------
+
+
+def test_numbers_that_no_column_takes_are_left_out() -> None:
+    record = conversation(
+        metadata={"call_duration_secs": 2**31},
+        analysis={"data_collection_results": {"a": {"value": math.inf}, "b": {"value": [math.nan, 1]}}},
+        conversation_initiation_client_data={"dynamic_variables": {"debt": -math.inf, "x": 2.5}},
+    )
+
+    call = mapping.call_details(record)
+
+    assert call.duration_s == 0
+    assert call.analysis is not None
+    assert call.analysis.collected == {"b": [None, 1]}
+    assert call.variables == {"debt": None, "x": 2.5}
 
 
 def test_a_finished_call_is_told_in_full() -> None:

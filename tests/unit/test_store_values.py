@@ -1,6 +1,7 @@
 """What PostgreSQL cannot store does not keep the rest from being stored."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,12 @@ def test_empty_text_may_count_as_none(text: str | None, stored: str | None) -> N
 )
 def test_json_loses_nul_and_half_surrogates(value: dict[str, object], stored: object) -> None:
     assert json.loads(to_jsonb(value)) == stored
+
+
+def test_json_has_no_numbers_that_are_none() -> None:
+    value = {"a": [math.inf, -math.inf, math.nan, 1.5], "b": (math.nan,), "c": "NaN"}
+
+    assert json.loads(to_jsonb(value)) == {"a": [None, None, None, 1.5], "b": [None], "c": "NaN"}
 
 
 @given(st.dictionaries(ANY_TEXT, JSON))

@@ -220,13 +220,13 @@ def test_an_answer_that_the_agent_chose_to_leave_blank_outlives_its_session_once
 @pytest.mark.parametrize("state", [said, streaming, awaiting_tool], ids=_name)
 def test_a_silent_agent_is_replaced_at_once_and_only_once(state: State) -> None:
     turn = state()
-    turn.session_was_silent(TIMEOUT)
+    turn.session_was_silent()
     assert turn.next_step(TIMEOUT, Link.CLOSED) is Step.OPEN
     assert turn.answer == []
 
     turn.said(TIMEOUT, after_event_id=-1)
     assert turn.next_step(TIMEOUT + RULES.reply_timeout_s, Link.OPEN) is Step.REPLACE
-    turn.session_was_silent(TIMEOUT + RULES.reply_timeout_s)
+    turn.session_was_silent()
 
     assert turn.next_step(TIMEOUT + RULES.reply_timeout_s, Link.CLOSED) is Step.GIVE_UP
 
@@ -254,7 +254,7 @@ def test_jitter_spreads_the_retries(jitter: float, pause: float) -> None:
 def test_a_silent_and_a_broken_session_count_together() -> None:
     turn = unsaid()
     turn.said(NOW, after_event_id=-1)
-    turn.session_was_silent(TIMEOUT)
+    turn.session_was_silent()
     for _ in range(RULES.attempts_max - 1):
         assert turn.next_step(TIMEOUT + 1000, Link.CLOSED) is Step.OPEN
         turn.session_ended(end(), TIMEOUT)

@@ -194,6 +194,7 @@ class TestStatus:
             ("MessageStatus", {"MessageSid": SID}, "1"),
             ("MessageSid", {"MessageStatus": "sent"}, "1"),
             ("ErrorCode", {"MessageSid": SID, "MessageStatus": "failed", "ErrorCode": "x"}, "1"),
+            ("ErrorCode", {"MessageSid": SID, "MessageStatus": "failed", "ErrorCode": str(2**31)}, "1"),
             ("m", {"MessageSid": SID, "MessageStatus": "sent"}, "one"),
             ("m", {"MessageSid": SID, "MessageStatus": "sent"}, str(2**63)),
             ("m", {"MessageSid": SID, "MessageStatus": "sent"}, "٣"),
