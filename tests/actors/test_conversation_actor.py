@@ -254,6 +254,15 @@ async def test_the_typing_indicator_is_shown_and_repeated_during_a_long_turn(
         assert world.messaging.typing == [(0, "SM-in-1"), (20, "SM-in-1"), (40, "SM-in-1")]
 
 
+async def test_who_types_is_shown_for_a_message_too_whose_nudge_got_lost(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        person_id = await world.writes("uno", "dos", is_told=False)
+        world.conversations.post(person_id, Nudge.LOOK)
+        await trio.sleep(10)
+
+        assert world.messaging.typing == [(0, "SM-in-2")]
+
+
 async def test_after_the_answer_nobody_types_any_more(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         person_id = await world.writes("Hola")

@@ -333,6 +333,19 @@ async def test_who_waits_for_an_answer_gets_the_seat_of_who_does_not(autojump_cl
         assert [session.heard for session in world.agent.open_sessions] == [["2"], ["3"]]
 
 
+async def test_who_is_writing_again_keeps_the_seat(autojump_clock: MockClock) -> None:
+    async with open_world(sockets_max=1) as world:
+        world.agent.usual_reaction = echoes(after_s=10)
+        await world.writes("uno", who="+525512340001")
+        await trio.sleep(10.9)
+        await world.writes("dos", who="+525512340001")
+        await trio.sleep(0.3)
+        await world.writes("tres", who="+525512340002")
+        await trio.sleep(100)
+
+        assert world.agent.heard == [["uno", "dos"], ["tres"]]
+
+
 async def test_a_fault_of_one_is_no_concern_of_another(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         world.agent.reactions.append(SILENCE)

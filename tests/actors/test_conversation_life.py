@@ -9,7 +9,7 @@ from actors.conversation.mail import Close, Nudge
 from actors.ports import StoreUnavailableError
 from actors.runtime.mailbox import ActorGoneError
 from tests.actors.worlds import FaultyStore, World, open_world, rules_with
-from tests.memory.agent import SILENCE, Start, asks_tool, echoes, says
+from tests.memory.agent import LOST, SILENCE, Start, asks_tool, echoes, says
 from tests.memory.database import ConversationStatus
 
 
@@ -136,6 +136,20 @@ async def test_who_closes_without_a_database_is_told_so_at_once(
             await close(world, person_id)
 
 
+async def test_a_conversation_that_was_closed_behind_its_back_ends_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        world.agent.usual_start = Start(end=LOST)
+        person_id = await world.writes("uno")
+        await trio.sleep(1.2)
+        await world.store.close(world.conversation.id, now=world.clock.now())
+        await trio.sleep(100)
+
+        assert world.sent == []
+        assert person_id not in world.conversations
+
+
 # --- reaping and retirement ---------------------------------------------------------------------------
 
 
@@ -152,6 +166,19 @@ async def test_a_session_that_was_idle_for_long_is_closed_when_the_reaper_asks(
         await trio.sleep(200)
         world.conversations.post(person_id, Nudge.REAP)
         await trio.sleep(1)
+        assert world.agent.open_sessions == []
+
+
+async def test_a_session_that_was_opened_for_an_opening_nobody_answers_is_closed_too(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        person_id = await world.call_ends()
+        await trio.sleep(1900)
+        assert len(world.agent.open_sessions) == 1
+        world.conversations.post(person_id, Nudge.REAP)
+        await trio.sleep(1)
+
         assert world.agent.open_sessions == []
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import click
 import trio
 
+from daemon.observability.logging import configure_logging
 from tests.bench.database import open_database
 from tests.bench.figures import FIGURES
 from tests.bench.report import HEADER, machine
@@ -17,6 +18,7 @@ from tests.bench.report import HEADER, machine
 )
 def bench(only: Sequence[str]) -> None:
     """Measure the daemon's speed and size."""
+    configure_logging(json=False, level="warning")
     trio.run(_bench, only or list(FIGURES))
 
 

@@ -50,9 +50,11 @@ class Door:
         signed = RequestValidator(self.relay.account.auth_token).compute_signature(self.url + path, fields)
         headers = {**FORM, "X-Twilio-Signature": signed if signature is None else signature}
         headers.update(options.pop("headers", {}))
-        return await self.relay.http.request(
-            method, self.url + path, content=options.pop("content", urlencode(fields)), headers=headers
-        )
+        # A connection of its own: one that the server closes after a refusal is no good for the next request.
+        async with httpx.AsyncClient(timeout=LIMIT_S) as http:
+            return await http.request(
+                method, self.url + path, content=options.pop("content", urlencode(fields)), headers=headers
+            )
 
 
 INCOMING = "/api/webhook/twilio/incoming"
