@@ -26,6 +26,7 @@ from actors.conversation.wording import Wording
 from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import Purpose, Template
 from actors.ports import Opening, PersonContext, SessionLostError, StoreUnavailableError, Work
+from actors.runtime.fault_points import FaultPoint, reached
 from actors.runtime.mailbox import Mailbox, MailboxFullError
 
 _log = structlog.get_logger(__name__)
@@ -249,9 +250,11 @@ class ConversationActor:
         if session is None:
             return
         if self._conversation_id is not None:
+            reached(FaultPoint.SESSION_NOT_SAVED)
             await self._store.save_session(
                 self._conversation_id, agent_conversation_id=session.conversation_id
             )
+            reached(FaultPoint.SESSION_SAVED)
         _log.info("agent session opened", agent_conversation_id=session.conversation_id)
         if self._turn is None and self._gathering is None:
             self._link.idle()
@@ -279,6 +282,7 @@ class ConversationActor:
             # Closed behind our back: there is nobody to talk to.
             self._end_turn()
         elif self._link.is_closed:
+            reached(FaultPoint.SESSION_NOT_OPENED)
             self._link.open(self._nursery, session_plan(context, now=self._world.clock.now()))
 
     async def _answer_tool(self) -> None:
@@ -356,8 +360,10 @@ class ConversationActor:
         if session is None:
             return
         turn.said(now, after_event_id=self._link.last_event_id)
+        reached(FaultPoint.TURN_NOT_SAID)
         try:
             await session.say(turn.turn.text)
+            reached(FaultPoint.TURN_SAID)
         except SessionLostError:
             _log.info("session lost while speaking")  # its end is on the way
 

@@ -12,6 +12,7 @@ from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import Template
 from actors.ports import Answer, Opening, PersonContext
 from actors.runtime.backoff import doubling_s
+from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
 
@@ -29,12 +30,14 @@ class Delivery:
     ) -> None:
         """The agent's answer to a turn, which may have no words."""
         pieces = split("\n\n".join(turn.answer))
+        reached(FaultPoint.ANSWER_NOT_COMMITTED)
         is_new = await self.world.store.answer(
             conversation_id,
             turn.turn.message_ids,
             Answer(address=turn.turn.address, pieces=pieces, template=template),
             now=self.world.clock.now(),
         )
+        reached(FaultPoint.ANSWER_COMMITTED)
         if is_new and pieces:
             self.world.outbox_due(self.person_id)
         self.world.metrics.turn_finished("answered" if pieces else "no_words", now - turn.began_at)
@@ -57,12 +60,14 @@ class Delivery:
         rules, at = self.rules, self.world.clock.now()
         retry_s = doubling_s(rules.failed_turn_retry_s, failures, max_s=rules.failed_turn_retry_max_s)
         pieces = [self.world.texts.fallback] if failures == 0 else []
+        reached(FaultPoint.TURN_NOT_DEFERRED)
         await self.world.store.defer_turn(
             conversation_id,
             Answer(address=turn.turn.address, pieces=pieces, template=template),
             retry_at=at + timedelta(seconds=retry_s),
             now=at,
         )
+        reached(FaultPoint.TURN_DEFERRED)
         if pieces:
             self.world.outbox_due(self.person_id)
         self.world.alerts.raise_alert(
@@ -77,11 +82,15 @@ class Delivery:
             return
         pieces = split("\n\n".join(texts))
         answer = Answer(address=context.address, pieces=pieces, template=template)
+        reached(FaultPoint.BELATED_NOT_COMMITTED)
         await self.world.store.add_answer(context.conversation_id, answer, now=self.world.clock.now())
+        reached(FaultPoint.BELATED_COMMITTED)
         self.world.outbox_due(self.person_id)
 
     async def opening(self, opening: Opening) -> None:
         """The first message after a call, unless somebody else was first."""
+        reached(FaultPoint.OPENING_NOT_QUEUED)
         if await self.world.store.queue_opening(opening, now=self.world.clock.now()):
+            reached(FaultPoint.OPENING_QUEUED)
             _log.info("opening queued", call_id=opening.call_id, note=opening.note)
             self.world.outbox_due(self.person_id)

@@ -11,6 +11,7 @@ from actors.conversation.context import person_name
 from actors.conversation.identity import identities_of, whatsapp_address_candidates
 from actors.metrics import Metrics
 from actors.ports import CallStore, WallClock
+from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
 
@@ -82,7 +83,9 @@ class CallIntake:
         """
         if not calls:
             return 0
+        reached(FaultPoint.CALL_NOT_SEEN)
         new = set(await self._store.see(calls, now=self._clock.now()))
+        reached(FaultPoint.CALL_SEEN)
         for call in calls:
             if call.id in new:
                 outcome = call.outcome.value if call.outcome is not None else "unknown"
@@ -101,6 +104,7 @@ class CallIntake:
         now = self._clock.now()
         details = evolve(details, phone_number=_in_e164(details.phone_number))
         state = self._policy.state_of(details, sighting=sighting, seen_at=seen_at or now, now=now)
+        reached(FaultPoint.DETAILS_NOT_SAVED)
         person_id = await self._store.save_details(
             details,
             client_name=person_name(details.variables, details.analysis.collected if details.analysis else {})
@@ -109,6 +113,7 @@ class CallIntake:
             follow_up=state,
             agent_id=self._policy.agent_for(details.agent_id),
         )
+        reached(FaultPoint.DETAILS_SAVED)
         if state is FollowUpState.DUE and person_id is not None:
             self._conversation_due(person_id)
         return state

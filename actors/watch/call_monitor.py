@@ -34,6 +34,7 @@ from actors.ports import (
     WallClock,
 )
 from actors.runtime.backoff import doubling_s
+from actors.runtime.fault_points import FaultPoint, reached
 from actors.watch.call_intake import CallIntake
 
 _log = structlog.get_logger(__name__)
@@ -155,10 +156,12 @@ class CallMonitor:
 
     async def _record(self, batch: Batch, sighting: CallSighting) -> None:
         """Record a batch and its finished calls; settled once every recipient is at its end."""
+        reached(FaultPoint.BATCH_READ)
         calls = [_seen(batch, recipient, sighting) for recipient in batch.recipients]
         await self._see([call for call in calls if call is not None])
         is_settled = batch.summary.is_over and all(r.outcome is not None for r in batch.recipients)
         await self._store.save_batch(batch, is_settled=is_settled)
+        reached(FaultPoint.BATCH_SAVED)
 
     async def _poll_conversations(self) -> None:
         """Look through the whole lookback now and then, and otherwise through what may have ended lately."""
@@ -227,6 +230,7 @@ class CallMonitor:
             await self._set_back(call, reason=f"cannot be taken in: {kind}")
 
     async def _fetch(self, call: AwaitedCall) -> None:
+        reached(FaultPoint.DETAILS_NOT_ASKED)
         try:
             details = await self._source.call(call.id)
         except (VendorUnavailableError, VendorRefusedError) as error:

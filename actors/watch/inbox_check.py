@@ -24,6 +24,7 @@ from actors.ports import (
     VendorUnavailableError,
     WallClock,
 )
+from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
 
@@ -95,6 +96,7 @@ class InboxCheck:
                 missed += await self._unknown(batch)
                 batch.clear()
         missed += await self._unknown(batch)
+        reached(FaultPoint.MISSED_LISTED)
         # A person's messages are stored in the order in which they were written.
         for message in reversed(missed):
             await self._receive(message)
@@ -107,6 +109,7 @@ class InboxCheck:
         received = await self.store.receive(
             message, default_agent_id=self.rules.default_agent_id, now=self.clock.now()
         )
+        reached(FaultPoint.MISSED_STORED)
         if received.is_new:
             _log.warning("missed message found", person_id=received.person_id, twilio_sid=message.sid)
             self.post(received.person_id, MessageArrived(message.sid))

@@ -30,6 +30,7 @@ from actors.ports import (
     WallClock,
 )
 from actors.runtime.backoff import doubling_s
+from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
 
@@ -207,8 +208,10 @@ class Outbox:
             return False
         # First the slot, then the claim: from the claim on the message may have been sent, and its age counts.
         await self._pace.wait()
+        reached(FaultPoint.SEND_NOT_CLAIMED)
         message = await self._store.claim(person_id, now=self._clock.now())
         if message is not None:
+            reached(FaultPoint.SEND_CLAIMED)
             structlog.contextvars.bind_contextvars(conversation_id=message.conversation_id)
             return await self._send(message)
         if await self._store.in_doubt(person_id) is None:
@@ -234,6 +237,7 @@ class Outbox:
     async def _send(self, message: Outgoing) -> bool:
         as_template = goes_as_template(message, self._clock.now())
         result = await self._messaging.send(message, as_template=as_template)
+        reached(FaultPoint.SEND_ANSWERED)
         now = self._clock.now()
         match result:
             case Accepted(sid=sid):
@@ -241,11 +245,15 @@ class Outbox:
                 self._alerts.settle("twilio_credentials")
                 self._alerts.settle("outbox_unknown")
                 _log.info("message accepted", message_id=message.id, twilio_sid=sid, purpose=message.purpose)
-                return await self._store.accepted(message.id, sid=sid, now=now)
+                has_more = await self._store.accepted(message.id, sid=sid, now=now)
+                reached(FaultPoint.ACCEPTED_COMMITTED)
+                return has_more
             case Refused(code=code, detail=detail):
                 self._metrics.message_sent("refused", code)
                 self._alerts.raise_alert(f"refused_{code}", f"Twilio refused a message: {code} {detail}")
-                return await self._store.refused(message.id, code=code, detail=detail, now=now)
+                has_more = await self._store.refused(message.id, code=code, detail=detail, now=now)
+                reached(FaultPoint.REFUSED_COMMITTED)
+                return has_more
             case NotSent():
                 return await self._not_sent(message, result, now)
             case Unknown(detail=detail):
@@ -267,6 +275,7 @@ class Outbox:
         if result.code in RATE_CODES:
             self._pace.pause(wait_s)
         await self._store.release(message.id, not_before=now + timedelta(seconds=wait_s))
+        reached(FaultPoint.RELEASED_COMMITTED)
         return False
 
     def _is_given_up(self, message: Outgoing, now: datetime) -> bool:
@@ -277,8 +286,10 @@ class Outbox:
 
     async def _settle(self, message: Outgoing, doubt: _Doubt, *, since: datetime) -> bool:
         """Find out what became of a message that was being sent; True when its lane can go on."""
+        reached(FaultPoint.LOOKUP_NOT_ASKED)
         try:
             listed = await self._messaging.sent_to(message.address, since=since)
+            reached(FaultPoint.LOOKUP_ANSWERED)
         except (VendorUnavailableError, VendorRefusedError) as error:
             _log.warning("a send cannot be looked up", message_id=message.id, detail=str(error))
             self._alerts.raise_alert("outbox_lookup", f"sent messages cannot be looked up: {error}")
@@ -301,7 +312,9 @@ class Outbox:
         self._alerts.settle("outbox_unknown")
         _log.info("message found at Twilio", message_id=message.id, twilio_sid=found.sid)
         del self._doubts[message.person_id]
-        return await self._store.accepted(message.id, sid=found.sid, now=now)
+        has_more = await self._store.accepted(message.id, sid=found.sid, now=now)
+        reached(FaultPoint.ADOPTED_COMMITTED)
+        return has_more
 
     async def _repeat(self, message: Outgoing, now: datetime) -> bool:
         """A message that surely never arrived waits for its next attempt, or is given up."""
@@ -318,6 +331,7 @@ class Outbox:
         _log.info("message never reached Twilio", message_id=message.id, attempts=attempts)
         wait = timedelta(seconds=self._backoff_s(message.attempts))
         await self._store.release(message.id, not_before=now + wait)
+        reached(FaultPoint.REPEAT_COMMITTED)
         return False
 
 

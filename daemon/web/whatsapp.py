@@ -10,6 +10,7 @@ from quart_trio import QuartTrio
 from actors.conversation.mail import ConversationMessage, MessageArrived
 from actors.messages import InboundMessage, StatusReport
 from actors.ports import InboxStore, OutboxStore, WallClock
+from actors.runtime.fault_points import FaultPoint, reached
 from daemon.web.door import TwilioDoor, read_or_refuse, stored
 
 _log = structlog.get_logger(__name__)
@@ -50,10 +51,12 @@ class WhatsAppWebhooks:
         """A person wrote. Answered once it is stored; a repeated message is answered the same."""
         form = await self.door.form(request)
         message = read_or_refuse(self.read_message, form)
+        reached(FaultPoint.INBOUND_NOT_STORED)
         received = await stored(
             self.inbox.receive(message, default_agent_id=self.default_agent_id, now=self.clock.now()),
             timeout_s=self.store_timeout_s,
         )
+        reached(FaultPoint.INBOUND_STORED)
         if received.is_new:
             _log.info(
                 "message received",
@@ -70,9 +73,11 @@ class WhatsAppWebhooks:
         form = await self.door.form(request)
         report = read_or_refuse(self.read_status, form, request.args)
         if report.status is not None:
+            reached(FaultPoint.STATUS_NOT_STORED)
             person_id = await stored(
                 self.outbox.report(report, now=self.clock.now()), timeout_s=self.store_timeout_s
             )
+            reached(FaultPoint.STATUS_STORED)
             if person_id is not None:
                 self.outbox_due(person_id)
         return Response(b"", status=204)
