@@ -1,5 +1,6 @@
 """`relevo run`: the daemon."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ async def _run(settings: Settings) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(obey_signals, lifecycle, nursery.cancel_scope, name="signals")
         async with open_daemon(settings, lifecycle) as daemon:
+            _relax_garbage_collection()
             nursery.start_soon(notifier.feed_watchdog, _health(daemon), name="watchdog")
             notifier.ready(f"serving on {daemon.public[0]}:{daemon.public[1]}")
             _log.info("serving", public=daemon.public, admin=daemon.admin, version=VERSION)
@@ -42,6 +44,17 @@ async def _run(settings: Settings) -> None:
             notifier.stopping(settings.http.drain_s)
         nursery.cancel_scope.cancel(reason="stopped")
     _log.info("stopped")
+
+
+def _relax_garbage_collection() -> None:
+    """What has been made until now stays to the end and is never looked through again, and the rest more rarely.
+
+    Little of what a turn leaves behind is cyclic. With CPython's own thresholds the collector took 4 % of the CPU
+    under load (measured), and each full look through a process with thousands of conversations stops them all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 100)
 
 
 def _health(daemon: Daemon) -> Callable[[], bool]:
