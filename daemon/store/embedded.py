@@ -27,6 +27,9 @@ import structlog
 import trio
 from attrs import define, field, frozen
 
+from actors.runtime.backoff import doubling_s
+from daemon.store.beside import running_beside
+
 log = structlog.get_logger()
 
 _SOCKET_PATH_MAX_BYTES = 107  # sun_path of unix(7), without its closing NUL
@@ -34,6 +37,8 @@ _SOCKET_FOLDER_PREFIX = "relevo-socket-"
 _PORT = 5432  # only a part of the socket's name
 _SOCKET = f".s.PGSQL.{_PORT}"
 _IMMEDIATE_STOP_S = 5
+_LOOK_EVERY_S = 1.0
+_LOOK_AGAIN_MAX_S = 30.0
 # pg_ctl puts the folder between double quotes for a shell; PostgreSQL splits socket folders at commas.
 _REFUSED_IN_PATH = frozenset('"$`\\,\n')
 
@@ -102,6 +107,7 @@ class EmbeddedServer:
     stop_timeout_s: float = field(default=20, kw_only=True)
     _lock_fd: int | None = field(default=None, init=False)
     _installation: _Installation | None = field(default=None, init=False)
+    _socket_folder: Path | None = field(default=None, init=False)
 
     @property
     def _pgdata(self) -> Path:
@@ -140,6 +146,7 @@ class EmbeddedServer:
             running = _running_postmaster(self._pgdata)
             if running is not None and self._can_take_over(running):
                 log.warning("embedded PostgreSQL taken over", data_dir=str(self.data_dir))
+                self._socket_folder = running.socket_folder
                 return running.url
             await self._stop_server()
             return await self._start_server(installation)
@@ -157,10 +164,7 @@ class EmbeddedServer:
     async def _start_server(self, installation: _Installation) -> str:
         if not (self._pgdata / "PG_VERSION").exists():
             await self._make_cluster(installation)
-        socket_folder = self._pgdata
-        if len(os.fsencode(socket_folder / _SOCKET)) > _SOCKET_PATH_MAX_BYTES:
-            socket_folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX))
-            installation.give(socket_folder)
+        socket_folder = self._make_socket_folder(installation)
         server_log = self._pgdata / "server.log"
         settings = shlex.join(_settings(socket_folder, durable=self.durable))
         # Our own deadline is the one that counts.
@@ -175,6 +179,33 @@ class EmbeddedServer:
                 f"The embedded PostgreSQL in {self.data_dir} does not start: {_last_lines(server_log)}"
             )
         return running.url
+
+    def _make_socket_folder(self, installation: _Installation) -> Path:
+        """Where the socket's path is short enough; the same again for a server that is started again."""
+        if self._socket_folder is None and len(os.fsencode(self._pgdata / _SOCKET)) > _SOCKET_PATH_MAX_BYTES:
+            self._socket_folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX))
+        folder = self._socket_folder or self._pgdata
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+        installation.give(folder)
+        return folder
+
+    async def keep(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Start the server again, under the same URL, whenever it has ended; runs until cancelled."""
+        task_status.started()
+        failures = 0
+        while True:
+            await trio.sleep(doubling_s(_LOOK_EVERY_S, failures, max_s=_LOOK_AGAIN_MAX_S))
+            if self._installation is None or _running_postmaster(self._pgdata) is not None:
+                failures = 0
+                continue
+            log.error("embedded PostgreSQL has ended and is started again", data_dir=str(self.data_dir))
+            try:
+                with trio.fail_after(self.start_timeout_s):
+                    await self._start_server(self._installation)
+            except (EmbeddedServerError, OSError, trio.TooSlowError) as error:
+                failures += 1
+                log.error("embedded PostgreSQL not started", reason=str(error), failures=failures)  # noqa: TRY400 - no bug
 
     async def _make_cluster(self, installation: _Installation) -> None:
         """Make it beside its place and move it there when it is whole, so that a kill leaves no half of one."""
@@ -220,7 +251,7 @@ class EmbeddedServer:
 
 @asynccontextmanager
 async def embedded_server(data_dir: Path) -> AsyncIterator[str]:
-    """The URL of a PostgreSQL that runs as long as the block does.
+    """The URL of a PostgreSQL that runs as long as the block does; one that dies is started again.
 
     Raises:
         EmbeddedServerError: see `EmbeddedServer.start`.
@@ -228,7 +259,8 @@ async def embedded_server(data_dir: Path) -> AsyncIterator[str]:
     server = EmbeddedServer(data_dir)
     url = await server.start()
     try:
-        yield url
+        async with running_beside(server.keep, name="embedded PostgreSQL"):
+            yield url
     finally:
         await server.stop()
 

@@ -13,6 +13,7 @@ from attrs import frozen
 from psycopg.abc import Params
 
 from actors.ports import StoreUnavailableError
+from daemon.store.beside import running_beside
 from daemon.store.connection import Connection, StatementTimeoutError
 
 __all__ = ["Connection", "Pool", "PoolLimits", "PoolStatistics", "StatementError", "open_pool"]
@@ -288,13 +289,5 @@ async def open_pool(
 ) -> AsyncIterator[Pool]:
     """A pool that runs as long as the block does, for what has no nursery of its own: commands and tests."""
     pool = Pool(url, limits=limits, search_path=search_path)
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(pool.run, name="store pool")
-            yield pool
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        # The nursery is nobody's business but ours: the block's own exception leaves as it was raised.
-        if len(group.exceptions) == 1:
-            raise group.exceptions[0] from group.exceptions[0].__cause__
-        raise
+    async with running_beside(pool.run, name="store pool"):
+        yield pool

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from actors.ports import StoreUnavailableError
 from daemon.store.embedded import EmbeddedServer, EmbeddedServerError, embedded_server
+from daemon.store.pool import open_pool
 from tests.postgres import LIMIT_S, connect
 
 pytestmark = pytest.mark.processes
@@ -268,3 +270,27 @@ async def test_a_cluster_whose_making_was_killed_is_made_anew(server_folder: Pat
     with trio.fail_after(LIMIT_S):
         async with embedded_server(server_folder) as url:
             await write_note(url, "kept")
+
+
+@pytest.mark.expects_error_log
+@pytest.mark.parametrize("depth", [1, 12], ids=["short-path", "long-path"])
+async def test_a_server_that_dies_is_started_again_under_its_url(tmp_path: Path, depth: int) -> None:
+    folder = tmp_path.joinpath(*["a-folder-name"] * depth)
+    with trio.fail_after(LIMIT_S):
+        async with embedded_server(folder) as url, open_pool(url) as pool:
+            await pool.execute("CREATE TABLE note (body text)")
+            [before] = await pool.fetch_all("SELECT pg_postmaster_start_time()")
+            pid = int((folder / "postgresql" / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, signal.SIGKILL)
+
+            async def until_back() -> None:
+                """The pool's own wait for a connection is the signal."""
+                while True:
+                    try:
+                        if await pool.fetch_all("SELECT pg_postmaster_start_time()") != [before]:
+                            return
+                    except StoreUnavailableError:
+                        await trio.lowlevel.checkpoint()
+
+            await until_back()
+            assert await pool.fetch_all("SELECT count(*) FROM note") == [(0,)]
