@@ -5,7 +5,7 @@
 and stopped the other way round, by phases: no new requests, no new work, what is under way to its end.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
@@ -14,8 +14,9 @@ import trio
 from attrs import define, field
 
 from actors.alerts import Alerts
+from actors.calls import Batch
 from actors.conversation.actor import ConversationActor
-from actors.conversation.identity import identities_of
+from actors.conversation.agent_access import AgentAccess
 from actors.conversation.mail import ConversationMessage, Nudge
 from actors.conversation.socket_budget import SocketBudget
 from actors.conversation.texts import Texts
@@ -25,45 +26,41 @@ from actors.runtime.registry import Registry
 from actors.runtime.supervisor import ChildSpec, RestartIntensity, RestartPolicy, RunChild, Supervisor
 from actors.watch.call_intake import CallIntake
 from actors.watch.call_monitor import CallMonitor
+from actors.watch.holds import Holds
 from actors.watch.idle_reaper import IdleReaper
 from actors.watch.inbox_check import InboxCheck
 from actors.watch.outbox import Outbox
+from actors.watch.readmission import Readmission
 from actors.watch.recovery import Recovery
+from actors.watch.status_intake import StatusIntake
 from daemon.adapters import agent_sessions, open_elevenlabs, open_messaging, open_store
 from daemon.clock import SystemClock
 from daemon.elevenlabs.rest import CallSource, RestApi
-from daemon.elevenlabs.webhook import SignatureCheck as CallSignature
-from daemon.elevenlabs.webhook import check_signature, read_call_news
 from daemon.httpserver import Address, HttpServer
 from daemon.lifecycle import Lifecycle
+from daemon.listeners import Listeners
 from daemon.observability.loop_monitor import LoopMonitor
 from daemon.observability.metrics import PrometheusMetrics
 from daemon.rules import (
+    access_rules,
     conversation_rules,
     follow_up_policy,
+    hold_rules,
     inbox_check_rules,
     monitor_rules,
     outbox_rules,
-    server_limits,
 )
 from daemon.settings import Settings
 from daemon.status import WATCHERS, DaemonStatus
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
+from daemon.store.holds import PostgresHolds
 from daemon.store.inbox import PostgresInbox
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.overview import PostgresOverview
 from daemon.store.pool import Pool
 from daemon.store.recovery import PostgresRecovery
-from daemon.twilio.inbound import read_message, read_status
 from daemon.twilio.messaging import TwilioMessaging
-from daemon.twilio.signature import SignatureCheck
-from daemon.web.admin.guard import AdminGuard
-from daemon.web.admin.routes import AdminRoutes
-from daemon.web.app import make_app
-from daemon.web.door import TwilioDoor
-from daemon.web.elevenlabs import ElevenLabsWebhook
-from daemon.web.whatsapp import WhatsAppWebhooks
 
 _log = structlog.get_logger(__name__)
 
@@ -128,9 +125,11 @@ class _Parts:
     loop_monitor: LoopMonitor = field(init=False)
     alerts: Alerts = field(init=False)
     budget: SocketBudget = field(init=False)
+    access: AgentAccess = field(init=False)
     supervisor: Supervisor = field(init=False)
     conversations: Registry[ConversationMessage] = field(init=False)
     outbox: Outbox = field(init=False)
+    holds: Holds = field(init=False)
     intake: CallIntake = field(init=False)
     monitor: CallMonitor = field(init=False)
     servers: list[HttpServer] = field(factory=list, init=False)
@@ -139,8 +138,16 @@ class _Parts:
         self.loop_monitor = LoopMonitor(self.metrics)
         self.alerts = Alerts(self.clock)
         self.budget = SocketBudget(self.settings.conversation.max_open_sockets)
+        self.access = AgentAccess(access_rules(self.settings), budget=self.budget, alerts=self.alerts)
         self.supervisor = Supervisor(metrics=self.metrics)
         self.outbox = self._make_outbox()
+        self.holds = Holds(
+            store=PostgresHolds(self.pool),
+            rules=hold_rules(self.settings),
+            outbox_due=self.outbox.due,
+            clock=self.clock,
+            alerts=self.alerts,
+        )
         self.conversations = self._make_conversations()
         self.intake = CallIntake(
             store=PostgresCalls(self.pool),
@@ -167,8 +174,9 @@ class _Parts:
         await nursery.start(self.supervisor.run, name="supervisor")
         nursery.start_soon(self.loop_monitor.run, name="loop monitor")
         status = self._make_status()
-        admin = await self._listen(nursery, "admin", self._admin_server(status))
-        public = await self._listen(nursery, "public", self._public_server())
+        listeners = self._make_listeners(status)
+        admin = await self._listen(nursery, "admin", listeners.admin())
+        public = await self._listen(nursery, "public", listeners.public())
         await self._start_watchers()
         return Daemon(
             lifecycle=self.lifecycle,
@@ -208,6 +216,7 @@ class _Parts:
             clock=self.clock,
             alerts=self.alerts,
             every_s=conversation.recover_every_s,
+            is_crowded=lambda: self.access.is_crowded,
         )
         inbox_check = InboxCheck(
             messaging=self.messaging,
@@ -217,13 +226,21 @@ class _Parts:
             clock=self.clock,
             alerts=self.alerts,
         )
+        readmission = Readmission(
+            access=self.access,
+            store=PostgresRecovery(pool),
+            conversations=self.conversations,
+            page_size=max(1, round(self.settings.elevenlabs.connects_per_second)),
+        )
         reaper = IdleReaper(conversations=self.conversations, every_s=conversation.reap_every_s)
         watchers: dict[str, RunChild] = {
             "outbox": self.outbox.run,
+            "holds": self.holds.run,
             "recovery": recovery.run,
             "inbox_check": inbox_check.run,
             "call_monitor": self.monitor.run,
             "idle_reaper": reaper.run,
+            "readmission": readmission.run,
         }
         for name, run in watchers.items():
             await self.supervisor.start(
@@ -238,12 +255,33 @@ class _Parts:
             clock=self.clock,
             alerts=self.alerts,
             metrics=self.metrics,
+            opening_failed=lambda: self.holds.opening_failed(),  # noqa: PLW0108 - made after the outbox
         )
+
+    def _make_status_intake(self) -> StatusIntake:
+        return StatusIntake(
+            store=PostgresOutbox(self.pool),
+            give_up_after_s=self.settings.outbox.give_up_after_s,
+            outbox_due=self.outbox.due,
+            opening_failed=self.holds.opening_failed,
+            clock=self.clock,
+            alerts=self.alerts,
+            metrics=self.metrics,
+        )
+
+    async def _process_batch(self, batch_id: str) -> Batch | None:
+        """See `CallMonitor.process_batch`. Openings that were held back go now, those too whose calls did not yet tell
+        their batch.
+        """
+        batch = await self.monitor.process_batch(batch_id)
+        if batch is not None:
+            await self.holds.release([batch.summary.id, batch.summary.agent_id])
+        return batch
 
     def _make_conversations(self) -> Registry[ConversationMessage]:
         world = ConversationWorld(
             sessions=agent_sessions(self.settings, self.api),
-            budget=self.budget,
+            access=self.access,
             store=PostgresConversations(self.pool),
             messaging=self.messaging,
             outbox_due=self.outbox.due,
@@ -273,6 +311,7 @@ class _Parts:
             on_parked=lambda person_id: self.alerts.raise_alert(
                 f"parked_{person_id}", f"the conversation of person {person_id} crashes again and again"
             ),
+            on_released=lambda person_id: self.alerts.settle(f"parked_{person_id}"),
         )
 
     def _make_status(self) -> DaemonStatus:
@@ -292,87 +331,18 @@ class _Parts:
             started_at=self.clock.now(),
         )
 
-    def _admin_server(self, status: DaemonStatus) -> HttpServer:
-        settings = self.settings
-
-        async def measure() -> None:
-            self.metrics.queue_lengths(await status.queue_lengths())
-
-        routes = AdminRoutes(
-            guard=AdminGuard(settings.secrets.admin_token),
-            is_ready=status.is_ready,
-            status=status.report,
-            metrics=self.metrics,
-            measure=measure,
-            overview=status.overview,
-            identities_of=identities_of,
-            post=self.conversations.post,
-            process_batch=self.monitor.process_batch,
-        )
-        app = make_app(
-            "admin",
-            [routes],
-            max_body_bytes=settings.http.max_body_bytes,
-            request_timeout_s=settings.http.request_timeout_s,
-            count=self.metrics.http_request,
-        )
-        return HttpServer(
-            app,
-            name="admin",
-            host=settings.admin.host,
-            port=settings.admin.port,
-            limits=server_limits(settings),
-        )
-
-    def _public_server(self) -> HttpServer:
-        settings, pool = self.settings, self.pool
-        secrets = settings.secrets
-        tokens = [secrets.twilio_auth_token, secrets.twilio_auth_token_secondary]
-        whatsapp = WhatsAppWebhooks(
-            door=TwilioDoor(
-                account_sid=secrets.twilio_account_sid,
-                max_body_bytes=settings.http.max_body_bytes,
-                is_signed=SignatureCheck(settings.http.public_url, tokens).form,
-                is_open=lambda: self.lifecycle.is_serving,
-            ),
-            inbox=PostgresInbox(pool),
-            outbox=PostgresOutbox(pool),
-            read_message=read_message,
-            read_status=lambda form, query: read_status(form, message_id=query.get("m")),
-            default_agent_id=settings.elevenlabs.text_agent_id,
-            post=self.conversations.post,
-            outbox_due=self.outbox.due,
-            clock=self.clock,
-            store_timeout_s=settings.http.request_timeout_s,
-        )
-        elevenlabs = ElevenLabsWebhook(
-            is_signed=self._call_signature_check(),
-            read=read_call_news,
+    def _make_listeners(self, status: DaemonStatus) -> Listeners:
+        return Listeners(
+            settings=self.settings,
+            lifecycle=self.lifecycle,
+            pool=self.pool,
+            status=status,
+            conversations=self.conversations,
             intake=self.intake,
+            statuses=self._make_status_intake(),
             details_due=self.monitor.details_due,
-            is_open=lambda: self.lifecycle.is_serving,
-            max_body_bytes=settings.http.transcript_max_bytes,
-            store_timeout_s=settings.http.request_timeout_s,
-        )
-        app = make_app(
-            "public",
-            [whatsapp, elevenlabs],
-            max_body_bytes=settings.http.transcript_max_bytes,
-            request_timeout_s=settings.http.request_timeout_s,
-            count=self.metrics.http_request,
-        )
-        return HttpServer(
-            app,
-            name="public",
-            host=settings.http.host,
-            port=settings.http.port,
-            limits=server_limits(settings),
-        )
-
-    def _call_signature_check(self) -> Callable[[bytes, str | None], bool] | None:
-        secret = self.settings.secrets.elevenlabs_webhook_secret
-        if not secret:
-            return None
-        return lambda body, header: (
-            check_signature(header, body, secret=secret, now=self.clock.now()) is CallSignature.GOOD
+            process_batch=self._process_batch,
+            clock=self.clock,
+            alerts=self.alerts,
+            metrics=self.metrics,
         )

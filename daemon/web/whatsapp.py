@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 
 import structlog
 from attrs import frozen
-from quart import Response, request
-from quart_trio import QuartTrio
 
 from actors.conversation.mail import ConversationMessage, MessageArrived
 from actors.messages import InboundMessage, StatusReport
-from actors.ports import InboxStore, OutboxStore, WallClock
+from actors.ports import InboxStore, WallClock
 from actors.runtime.fault_points import FaultPoint, reached
+from actors.watch.status_intake import StatusIntake
 from daemon.web.door import TwilioDoor, read_or_refuse, stored
+from daemon.web.express import Answer, ExpressRequest, View
 
 _log = structlog.get_logger(__name__)
 
@@ -28,26 +28,29 @@ class WhatsAppWebhooks:
         read_message, read_status: from a form, and for a status the query's values; raise `BadFieldError`.
         default_agent_id: who answers a person whom nobody has called.
         post: a message for a person's conversation; false when it could not be taken, which loses nothing.
-        outbox_due: tells the outbox that a person has something to send.
+        statuses: takes in what Twilio reports of our messages.
         store_timeout_s: for the one transaction of a request.
     """
 
     door: TwilioDoor
     inbox: InboxStore
-    outbox: OutboxStore
+    statuses: StatusIntake
     read_message: Callable[[Mapping[str, str]], InboundMessage]
     read_status: Callable[[Mapping[str, str], Mapping[str, str]], StatusReport]
     default_agent_id: str
     post: Callable[[int, ConversationMessage], bool]
-    outbox_due: Callable[[int], None]
     clock: WallClock
     store_timeout_s: float
 
-    def register(self, app: QuartTrio) -> None:
-        app.add_url_rule("/api/webhook/twilio/incoming", view_func=self.incoming, methods=["POST"])
-        app.add_url_rule("/api/webhook/twilio/status", view_func=self.status, methods=["POST"])
+    @property
+    def views(self) -> Mapping[str, View]:
+        """By path; for POST alone."""
+        return {
+            "/api/webhook/twilio/incoming": self.incoming,
+            "/api/webhook/twilio/status": self.status,
+        }
 
-    async def incoming(self) -> Response:
+    async def incoming(self, request: ExpressRequest) -> Answer:
         """A person wrote. Answered once it is stored; a repeated message is answered the same."""
         form = await self.door.form(request)
         message = read_or_refuse(self.read_message, form)
@@ -66,18 +69,14 @@ class WhatsAppWebhooks:
                 kind=message.kind,
             )
             self.post(received.person_id, MessageArrived(message.sid))
-        return Response(EMPTY_TWIML, content_type="text/xml")
+        return Answer(status=200, body=EMPTY_TWIML, content_type="text/xml")
 
-    async def status(self) -> Response:
+    async def status(self, request: ExpressRequest) -> Answer:
         """A status of a message of ours; one that says nothing new changes nothing."""
         form = await self.door.form(request)
-        report = read_or_refuse(self.read_status, form, request.args)
+        report = read_or_refuse(self.read_status, form, request.query)
         if report.status is not None:
             reached(FaultPoint.STATUS_NOT_STORED)
-            person_id = await stored(
-                self.outbox.report(report, now=self.clock.now()), timeout_s=self.store_timeout_s
-            )
+            await stored(self.statuses.take(report), timeout_s=self.store_timeout_s)
             reached(FaultPoint.STATUS_STORED)
-            if person_id is not None:
-                self.outbox_due(person_id)
-        return Response(b"", status=204)
+        return Answer(status=204)

@@ -8,7 +8,7 @@ import trio
 
 from tests.bench.database import Database
 from tests.bench.load import SpoiltError
-from tests.bench.processes import memory_of
+from tests.bench.processes import cpu_s, memory_of
 from tests.bench.report import Figure, percentile
 from tests.bench.stage import Stage, Subject, open_stage
 from tests.bench.window import Window
@@ -18,10 +18,15 @@ Measure: TypeAlias = Callable[[Database], Awaitable[Sequence[Figure]]]
 PEOPLE = 400
 TURNS_PER_S = 40.0
 GREETED_AT_ONCE = 100
+STATUSES_AT_ONCE = 20
+HOUR_TURNS = 36_000
 AT_ONCE_AT_FULL_SPEED = 100
 
-_NO_WAIT = "[conversation]\ncoalesce_s = 0\n"
-_FULL_SPEED = _NO_WAIT + "[whatsapp]\nmessages_per_second = 1000\n"
+# What holds people back who write too fast, and sessions that are opened too fast, would be measured otherwise.
+_NO_WAIT = (
+    "[elevenlabs]\nconnects_per_second = 1000\n[conversation]\ninbound_per_minute = 6000\ncoalesce_s = 0\n"
+)
+_FULL_SPEED = _NO_WAIT + "[whatsapp]\nmessages_per_second = 1000\nperson_every_s = 0\n"
 _MANY_SOCKETS = _FULL_SPEED.replace("coalesce_s = 0", "coalesce_s = 0\nmax_open_sockets = 100000")
 
 
@@ -188,6 +193,43 @@ async def sustained(database: Database) -> Sequence[Figure]:
     ]
 
 
+async def statuses(database: Database) -> Sequence[Figure]:
+    """A status callback beside a message, which is received, told to the agent, answered and sent."""
+    message_ms, status_ms = [], []
+    async with open_stage(database, Subject.DAEMON, known=PEOPLE, settings=_FULL_SPEED) as stage:
+        await stage.program.start()
+        await stage.crowd(PEOPLE).greet(at_once=GREETED_AT_ONCE)
+        stage.vendors.withholds_statuses = True
+        for _ in range(3):
+            before_s = cpu_s(stage.program.pid)
+            await stage.crowd(PEOPLE).greet(at_once=STATUSES_AT_ONCE)
+            between_s = cpu_s(stage.program.pid)
+            told = await stage.vendors.report_withheld(at_once=STATUSES_AT_ONCE)
+            message_ms.append(1000 * (between_s - before_s) / PEOPLE)
+            status_ms.append(1000 * (cpu_s(stage.program.pid) - between_s) / told)
+    return [
+        Figure("CPU of a message and its answer, without statuses", "ms", message_ms),
+        Figure("CPU of a status callback", "ms", status_ms, aim="a fraction of a message"),
+    ]
+
+
+async def hour(database: Database) -> Sequence[Figure]:
+    """What an hour's worth of turns, ten a second, leaves behind in memory; as fast as they go."""
+    found = []
+    async with open_stage(database, Subject.DAEMON, known=PEOPLE, settings=_FULL_SPEED) as stage:
+        await stage.program.start()
+        crowd = stage.crowd(PEOPLE)
+        await crowd.greet(at_once=GREETED_AT_ONCE)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(crowd.write_in_turn, at_once=AT_ONCE_AT_FULL_SPEED))
+            for turns_done in range(HOUR_TURNS // 4, HOUR_TURNS + 1, HOUR_TURNS // 4):
+                await stage.vendors.until_finished(turns_done)
+                rss_mib = memory_of(stage.program.pid).rss_kib / 1024
+                found.append(Figure(f"RSS after {turns_done:,} turns", "MiB", [rss_mib], aim="flat"))
+            crowd.stop()
+    return found
+
+
 async def growth(database: Database) -> Sequence[Figure]:
     """The price of a turn as the database fills."""
     return [
@@ -218,6 +260,8 @@ FIGURES: Mapping[str, Measure] = {
     "memory": memory,
     "start": start,
     "sustained": sustained,
+    "statuses": statuses,
+    "hour": hour,
     "growth": growth,
     "million": million,
 }

@@ -38,6 +38,8 @@ PART_PAUSE_S = 0.02
 STATUS_AFTER_S = 0.05
 """From a message's acceptance to its first status, and from one status to the next."""
 
+STATUSES = ("sent", "delivered", "read")
+
 INCOMING_PATH = "/api/webhook/twilio/incoming"
 _NUMBERS = re.compile(r"#(\d+)")
 _PARTS = (
@@ -85,6 +87,7 @@ class Vendors:
 
     Attributes:
         answers: false: the agent hears and says nothing.
+        withholds_statuses: a turn is done with the request to send its answer; `report_withheld` tells the rest.
         turns: by number, which stands in every text; `finished` of them have been answered and reported.
         problems: what should not have happened. A figure from a run with problems is none.
     """
@@ -92,12 +95,15 @@ class Vendors:
     public_port: int
     account: LabAccount = field(factory=LabAccount)
     answers: bool = True
+    withholds_statuses: bool = False
     turns: dict[int, Turn] = field(factory=dict, init=False)
     finished: int = field(default=0, init=False)
     problems: list[str] = field(factory=list, init=False)
     open_sockets: int = field(default=0, init=False)
     port: int = field(default=0, init=False)
     _nursery: trio.Nursery = field(init=False)
+    _progress: trio.Event = field(factory=trio.Event, init=False)
+    _withheld: list[tuple[str, dict[str, str]]] = field(factory=list, init=False)
     _lines: deque[Wire] = field(factory=deque, init=False)
     _numbers: "itertools.count[int]" = field(factory=lambda: itertools.count(1), init=False)
 
@@ -274,8 +280,37 @@ class Vendors:
         }
 
     async def _report(self, sid: str, form: dict[str, str], turns: list[Turn]) -> None:
-        for status in ("sent", "delivered", "read"):
-            await trio.sleep(STATUS_AFTER_S)
+        if self.withholds_statuses:
+            self._withheld.append((sid, form))
+        else:
+            await self._post_statuses(sid, form, pause_s=STATUS_AFTER_S)
+        for turn in turns:
+            self.finished += 1
+            turn.done.set()
+        self._progress.set()
+        self._progress = trio.Event()
+
+    async def until_finished(self, turns: int) -> None:
+        while self.finished < turns:
+            await self._progress.wait()
+
+    async def report_withheld(self, *, at_once: int) -> int:
+        """Tell every status that was withheld, of so many messages at a time; returns how many statuses that were."""
+        waiting, self._withheld = self._withheld, []
+        limit = trio.CapacityLimiter(at_once)
+
+        async def report(sid: str, form: dict[str, str]) -> None:
+            async with limit:
+                await self._post_statuses(sid, form, pause_s=0.0)
+
+        async with trio.open_nursery() as nursery:
+            for sid, form in waiting:
+                nursery.start_soon(report, sid, form)
+        return len(waiting) * len(STATUSES)
+
+    async def _post_statuses(self, sid: str, form: dict[str, str], *, pause_s: float) -> None:
+        for status in STATUSES:
+            await trio.sleep(pause_s)
             fields = {
                 "ApiVersion": "2010-04-01",
                 "AccountSid": self.account.account_sid,
@@ -290,9 +325,6 @@ class Vendors:
                 "ChannelToAddress": f"{form['To'][:-4]}XXXX",
             }
             await self._post(form["StatusCallback"], fields, expected=204)
-        for turn in turns:
-            self.finished += 1
-            turn.done.set()
 
     async def _post(self, url: str, fields: dict[str, str], *, expected: int) -> None:
         headers = {
