@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types bench lock clean
+.PHONY: help setup demo test check format lint types bench chaos audit lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
@@ -38,6 +38,15 @@ types: $(READY)
 
 bench: $(READY) ## speed and size, beside a program that does the same I/O and nothing else
 	$(BIN)/python -m tests.bench
+
+chaos: $(READY) ## the fault suite on real processes; audits the store against the lab's books
+	$(BIN)/python -m tests.chaos
+
+# The auditor's two dozen packages are none of ours: they have a place of their own, made where an audit is wanted.
+audit: $(READY) ## known vulnerabilities in requirements.lock, where PyPI's advisories can be reached
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install \
+		--quiet --disable-pip-version-check 'pip-audit==2.*'; } || echo "audit: pip-audit is not to be had here"
+	@$(BIN)/python .ci/audit $(VENV)/audit/bin/pip-audit requirements.lock
 
 lock: $(READY) ## requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

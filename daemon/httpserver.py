@@ -8,7 +8,7 @@ connections, and does not end while one client does not read. This is the only f
 import errno
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from math import inf
@@ -42,6 +42,9 @@ App = ASGIFramework
 
 _RECEIVE_MAX_BYTES = 64 * 1024
 _APP_EVENTS_MAX = 10
+# A request line has a method and a version too; a head has the request line and an empty one.
+_REQUEST_LINE_MORE_BYTES = 40
+_LINES_THAT_ARE_NO_FIELDS = 2
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _NO_ROOM_PAUSE_S = 0.1
 _THEY_ARE_DONE = frozenset({h11.DONE, h11.MUST_CLOSE, h11.CLOSED})
@@ -59,6 +62,8 @@ class ServerLimits:
         connections_max: open connections; the next ones wait in the backlog until one is closed.
         backlog: connections that wait to be accepted; the kernel lets the next ones try again or time out.
         head_max_bytes: a request's head; 431 above it, and the connection is closed.
+        target_max_bytes: its path and query; 414 above it, and the connection is closed.
+        fields_max: its header fields; 431 above it, and the connection is closed.
         head_timeout_s: from the connection to the first byte, and from a head's first byte to its last; the
             connection is closed without an answer.
         body_timeout_s: from a request's head to the end of its body; the connection is closed.
@@ -73,6 +78,8 @@ class ServerLimits:
     connections_max: int = 1000
     backlog: int = 256
     head_max_bytes: int = 16 * 1024
+    target_max_bytes: int = 8 * 1024
+    fields_max: int = 100
     head_timeout_s: float = 10.0
     body_timeout_s: float = 30.0
     write_timeout_s: float = 30.0
@@ -94,15 +101,34 @@ class HttpServer:
 
     A crash of a connection is logged and counted and ends that connection alone. No lifespan events are sent:
     whoever builds an app starts and stops what it needs. Serves one `run()` in its life.
+
+    There is no limit for the connections of one address: behind a proxy all come from the proxy's.
+
+    Args:
+        app: answers the requests.
+        name: for log lines.
+        host: where to listen.
+        port: where to listen; 0 lets the system choose.
+        limits: what clients may take.
+        headers: sent with every answer, refusals of the protocol included, unless the answer has one of that name.
     """
 
-    def __init__(self, app: App, *, name: str, host: str, port: int, limits: ServerLimits) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        limits: ServerLimits,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.crashes = 0
         self._name = name
         self._host = host
         self._port = port
         self._limits = limits
-        self._spoken = _Protocols(app, limits)
+        self._spoken = _Protocols(app, limits, headers or {})
         self._open: set[_Connection] = set()
         self._room = trio.Semaphore(limits.connections_max)
         self._accepting = trio.CancelScope()
@@ -240,9 +266,14 @@ def _split(error: BaseException) -> tuple[BaseException | None, BaseException | 
 class _Protocols:
     """What all connections of a server share."""
 
-    def __init__(self, app: App, limits: ServerLimits) -> None:
+    def __init__(self, app: App, limits: ServerLimits, headers: Mapping[str, str]) -> None:
         self.app = app
         self.limits = limits
+        # As they stand in a head: h11 would check each of them anew for every answer.
+        self.headers = [
+            (f"\r\n{name.lower()}:".encode(), f"{name.lower()}: {value}\r\n".encode())
+            for name, value in headers.items()
+        ]
         self.context = WorkerContext(None)
         self.config = Config()
         self.config.errorlog = logging.getLogger("hypercorn.error")
@@ -300,6 +331,7 @@ class _Connection:
             server=stream.socket.getsockname()[:2],
             send=self._send,
         )
+        self._protocol.be_strict(spoken)
 
     async def run(self) -> None:
         """Answer requests until either side ends the connection. What crashes here comes out."""
@@ -466,6 +498,12 @@ class _Http11(H11Protocol):
     """hypercorn's HTTP/1.1, without its ways into HTTP/2 and without what lets a client crash or hold it."""
 
     _held = b""
+    _headers: Sequence[tuple[bytes, bytes]] = ()
+
+    def be_strict(self, spoken: _Protocols) -> None:
+        """To be called before the first byte."""
+        self._headers = spoken.headers
+        self.connection = _StrictWire(spoken.limits)
 
     @override
     async def handle(self, event: Event) -> None:
@@ -495,7 +533,7 @@ class _Http11(H11Protocol):
             if isinstance(self.connection, H11WSConnection)
             else self.connection
         )
-        if wire.our_state is h11.SEND_RESPONSE:
+        if wire.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             await self._send_error_response(status)
         await self.send(Closed())
 
@@ -504,6 +542,13 @@ class _Http11(H11Protocol):
         # An `Upgrade: h2c` may be ignored (RFC 9110, 7.8); the HTTP/2 preface reads as a request of version 2.0.
         if event.http_version not in {b"1.1", b"1.0"}:
             raise _RefusedError(505)
+        if event.method == b"CONNECT":
+            # Answered with 200 it would be a tunnel, and h11 would speak no more.
+            raise _RefusedError(501)
+        names = [name for name, _ in event.headers]
+        if b"transfer-encoding" in names and (b"content-length" in names or event.http_version == b"1.0"):
+            # RFC 9112, 6.1 and 6.3: a proxy may have read the other one, and another request in the body.
+            raise _RefusedError(400)
 
     @override
     async def _create_stream(self, request: h11.Request) -> None:
@@ -526,10 +571,59 @@ class _Http11(H11Protocol):
                 raise
             return
         self._held = b""
-        if isinstance(event, h11.Response) and any(name == b"content-length" for name, _ in event.headers):
+        if not isinstance(event, h11.Response):
+            await self.send(RawData(octets))
+            return
+        head = octets.lower()
+        octets = octets[:-2] + b"".join(line for name, line in self._headers if name not in head) + b"\r\n"
+        if b"\r\ncontent-length:" in head:
             self._held = octets
         else:
             await self.send(RawData(octets))
+
+
+class _StrictWire(h11.Connection):
+    """h11, which forgives what RFC 9112 forbids. What two programs read in two ways, a proxy and this server for
+    example, is how one request is hidden in another; so nothing is forgiven here.
+    """
+
+    def __init__(self, limits: ServerLimits) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=limits.head_max_bytes)
+        self._limits = limits
+
+    @override
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """As h11's; raises `_RefusedError` as soon as a head shows that it is none."""
+        if self.their_state is h11.IDLE and (come := self.trailing_data[0]):
+            status = _flaw_of_head(come, self._limits)
+            if status is not None:
+                raise _RefusedError(status)
+        return super().next_event()
+
+
+def _flaw_of_head(come: bytes, limits: ServerLimits) -> int | None:
+    """The status for the head that `come` begins with, whole or not; None while nothing is wrong with it.
+
+    Looked for are line ends other than CR LF, NUL, folded lines, a repeated Content-Length or one that is a list,
+    and what is too much (RFC 9112, 2.2, 5.2 and 6.3).
+    """
+    end = come.find(b"\r\n\r\n")
+    head = come[: end + 4] if end >= 0 else come
+    lines = head.count(b"\r\n")
+    returns = head.count(b"\r") - (end < 0 and head.endswith(b"\r"))
+    if returns != lines or head.count(b"\n") != lines or b"\0" in head:
+        return 400
+    if b"\r\n " in head or b"\r\n\t" in head:
+        return 400
+    first = head.find(b"\r\n")
+    if (first if first >= 0 else len(head)) > limits.target_max_bytes + _REQUEST_LINE_MORE_BYTES:
+        return 414
+    if lines > limits.fields_max + _LINES_THAT_ARE_NO_FIELDS or len(head) > limits.head_max_bytes:
+        return 431
+    _, name, after = head.lower().partition(b"\r\ncontent-length")
+    if name and (b"," in after.partition(b"\r\n")[0] or b"\r\ncontent-length" in after):
+        return 400
+    return None
 
 
 def _without_extensions(request: h11.Request) -> h11.Request:

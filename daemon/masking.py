@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import islice
 from math import isfinite
 from pathlib import PurePath
 from typing import Any
@@ -39,6 +40,16 @@ _TEXT_WORDS = frozenset({"body", "text", "content", "transcript", "caption", "su
 _PHONE_WORDS = frozenset({"phone", "caller", "recipient", "msisdn"})
 _DIGITS_ALONE = re.compile(r"[ ()./-]*(?:\d[ ()./-]*){7,15}", re.ASCII)
 _DEPTH_MAX = 8
+_ITEMS_MAX = 100
+
+_APART = "[ .()/\u00a0\u202f\u2010-\u2015-]"
+# Digits in any grouping that could be a telephone number.
+_NUMBER_LIKE = re.compile(rf"(?<![\w.:-])[+(]*\d(?:{_APART}{{0,3}}\d){{6,14}}(?![\w-]|[.:]\d)", re.ASCII)
+_DATE_OR_AMOUNT = re.compile(
+    r"\d{4}-\d\d-\d\d|\d\d?([/.-])\d\d?\1\d{4}|\d{1,3}(?:\.\d{3})+|\d{1,3}(?:,\d{3})+", re.ASCII
+)
+_OWN_DIGITS = 7
+_PARTIAL_NUMBER = "0123456789 .()/-+%"
 
 
 def mask_phone(text: str) -> str:
@@ -61,6 +72,48 @@ def _masked(number: re.Match[str]) -> str:
     return f"{number['plus']}{shown}{_HIDDEN}{digits[-4:]}"
 
 
+def mask_numbers(text: str) -> str:
+    """Hide everything that could be a telephone number, however it is grouped; dates and amounts are left alone.
+
+    For short values and notes, where a number too many hidden costs little.
+    """
+    return _NUMBER_LIKE.sub(_masked_unless_date, mask_phone(text))
+
+
+def _masked_unless_date(found: re.Match[str]) -> str:
+    if _DATE_OR_AMOUNT.fullmatch(found[0]):
+        return found[0]
+    return _HIDDEN + re.sub(r"\D", "", found[0])[-4:]
+
+
+def mask_number_of(number: str | None, text: str) -> str:
+    """Hide one person's number in any grouping, with or without its country code; other numbers are left alone.
+
+    Known by its last seven digits, which all spellings of a number share.
+    """
+    digits = re.sub(r"\D", "", number or "")[-_OWN_DIGITS:]
+    if len(digits) < _OWN_DIGITS:
+        return text
+    own = f"{_APART}{{0,3}}".join(digits)
+    return re.sub(rf"(?<!\d)[+(]*(?:\d{_APART}{{0,3}}){{0,8}}{own}(?!\d)", _HIDDEN + digits[-4:], text)
+
+
+def shorten(text: str, length_max: int) -> str:
+    """The beginning of a text that is longer, and its length. Never ends within a number, which no mask would know."""
+    if len(text) <= length_max:
+        return text
+    return f"{text[:length_max].rstrip(_PARTIAL_NUMBER)}… [{len(text)} characters]"
+
+
+def shorten_middle(text: str, length_max: int) -> str:
+    """As `shorten`, for traces, whose last line says most: beginning and end."""
+    if len(text) <= length_max:
+        return text
+    half = length_max // 2
+    end = text[-half:].lstrip(_PARTIAL_NUMBER)
+    return f"{text[:half].rstrip(_PARTIAL_NUMBER)}… [{len(text)} characters] …{end}"
+
+
 def redact_secrets(text: str) -> str:
     """Hide what follows `Bearer`, `token=` and the like, and passwords in URLs, inside a longer text."""
     if not _may_hold_secret(text):
@@ -81,14 +134,15 @@ def mask_text(text: str) -> str:
     return mask_phone(redact_secrets(text))
 
 
-def mask(value: object, *, key: str = "", texts: bool = False) -> Any:
+def mask(value: object, *, key: str = "", texts: bool = False, length_max: int | None = None) -> Any:
     """A copy of `value` that may be logged under `key`: None, bool, int, float, str, and dict and list of these.
 
     Phone numbers are masked in every string, those in keys included. The value of a key that sounds like a secret
     is replaced, and so is what people wrote (a key whose last word is body, text, content, …) unless `texts`.
-    attrs objects become dicts of their fields, other objects what their `repr` says. Goes eight levels deep.
+    attrs objects become dicts of their fields, other objects what their `repr` says. Goes eight levels deep. With
+    `length_max` longer strings are shortened, and of a list or dict the first 100 items are kept.
     """
-    return _Mask(texts).of(value, key, depth=0)
+    return _Mask(texts, length_max).of(value, key, depth=0)
 
 
 class _Promise(Enum):
@@ -113,6 +167,7 @@ def _promise(key: str) -> _Promise:
 @attrs.frozen
 class _Mask:
     texts: bool
+    length_max: int | None = None
 
     def of(self, value: object, key: str, depth: int) -> Any:
         if value is None or isinstance(value, bool):
@@ -130,15 +185,23 @@ class _Mask:
 
     def _inside(self, value: object, key: str, depth: int) -> Any:
         if isinstance(value, str):
-            return mask_text(value)
+            return self._text(value)
         if isinstance(value, datetime | date | UUID | PurePath):
-            return mask_text(str(value))
+            return self._text(str(value))
         if isinstance(value, Mapping):
-            return {mask_text(str(name)): self.of(item, str(name), depth) for name, item in value.items()}
+            items = islice(value.items(), self._items_max)
+            return {self._text(str(name)): self.of(item, str(name), depth) for name, item in items}
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.of(item, key, depth) for item in value]
+            return [self.of(item, key, depth) for item in islice(value, self._items_max)]
         fields = getattr(type(value), "__attrs_attrs__", None)
         if fields is not None:
             shown = [field.name for field in fields if field.repr]
             return {name: self.of(getattr(value, name), name, depth) for name in shown}
-        return mask_text(repr(value))
+        return self._text(repr(value))
+
+    @property
+    def _items_max(self) -> int | None:
+        return None if self.length_max is None else _ITEMS_MAX
+
+    def _text(self, text: str) -> str:
+        return mask_text(text if self.length_max is None else shorten(text, self.length_max))

@@ -12,11 +12,13 @@ from attrs import frozen
 from structlog.typing import EventDict, Processor, WrappedLogger
 from typing_extensions import override
 
-from daemon.masking import mask, mask_text
+from daemon.masking import mask, mask_text, shorten_middle
 
 # These log requests with their parameters, bodies and headers below WARNING.
 _TALKATIVE = ("httpx", "httpcore", "twilio", "trio-websocket", "urllib3")
 _TRACES = ("exception", "stack")
+_VALUE_MAX = 2_000
+_TRACE_MAX = 16_000
 _FIRST = ("timestamp", "level", "logger", "event")
 
 
@@ -24,7 +26,8 @@ def configure_logging(*, json: bool, level: str, texts: bool = False, stream: Te
     """Send every log line of the process to `stream` (standard error), in place of an earlier configuration.
 
     Every line carries what `structlog.contextvars` has bound, the libraries' lines too. Phone numbers are masked
-    and secrets redacted in every value, and a value cannot begin a line of its own.
+    and secrets redacted in every value, and a value cannot begin a line of its own. Values longer than 2,000
+    characters are shortened, traces longer than 16,000.
 
     Args:
         json: one JSON object a line, in ASCII; else readable lines, coloured on a terminal.
@@ -97,8 +100,12 @@ class _Masking:
     texts: bool
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        traces = {key: mask_text(event.pop(key)) for key in _TRACES if isinstance(event.get(key), str)}
-        return {**mask(event, texts=self.texts), **traces}
+        traces = {
+            key: mask_text(shorten_middle(event.pop(key), _TRACE_MAX))
+            for key in _TRACES
+            if isinstance(event.get(key), str)
+        }
+        return {**mask(event, texts=self.texts, length_max=_VALUE_MAX), **traces}
 
 
 def _json_line(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

@@ -13,8 +13,11 @@ from prometheus_client import (
     generate_latest,
 )
 
+from actors.failures import CLASSIFIED_CODES
+
 _ANSWER_S = (0.5, 1, 2, 3, 5, 8, 13, 21, 34, 60, 120)
 _SESSION_START_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30)
+_OUTBOX_WAIT_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 _LOOP_DELAY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -25,12 +28,13 @@ _CLOSE_CODES = frozenset(
 # Twilio docs: api/errors. Those of sending messages, WhatsApp's among them, and of the account.
 _TWILIO_CODES = frozenset(
     {
-        *(20001, 20003, 20404, 20429, 20500, 20503),
-        *(21211, 21212, 21408, 21606, 21608, 21610, 21612, 21614, 21617, 21656),
+        *(14107, 20001, 20003, 20404, 20429, 20500, 20503),
+        *(21211, 21212, 21408, 21606, 21608, 21610, 21611, 21612, 21614, 21617, 21656),
         *range(30001, 30011),
         *(30022, 30034, 63001, 63003, 63005, 63007),
         *range(63010, 63045),
         *(63049, 63051),
+        *CLASSIFIED_CODES,
     }
 )
 _WORD = re.compile(r"[a-z][a-z0-9 _-]{0,39}")
@@ -54,6 +58,9 @@ class PrometheusMetrics:
             buckets=_ANSWER_S,
             registry=registry,
         )
+        self._floods = Counter(
+            "relevo_floods", "People who wrote more than is answered one by one", registry=registry
+        )
         self._session_start = Histogram(
             "relevo_agent_session_start_seconds",
             "From asking for an agent session until it can be spoken to",
@@ -69,13 +76,19 @@ class PrometheusMetrics:
             ["result", "code"],
             registry=registry,
         )
+        self._outbox_wait = Histogram(
+            "relevo_outbox_wait_seconds",
+            "From a message's place in the outbox until Twilio has taken it",
+            ["purpose"],
+            buckets=_OUTBOX_WAIT_S,
+            registry=registry,
+        )
         self._restarts = Counter(
             "relevo_actor_restarts", "Restarts after a crash", ["child"], registry=registry
         )
         self._calls = Counter(
             "relevo_calls_found", "Finished calls by where and how", ["source", "outcome"], registry=registry
         )
-        self._transfers = Counter("relevo_transfers", "Transfers by outcome", ["outcome"], registry=registry)
         self._queues = Gauge("relevo_queue_length", "Messages that wait", ["queue"], registry=registry)
         self._loop_delay = Histogram(
             "relevo_event_loop_delay_seconds",
@@ -116,6 +129,9 @@ class PrometheusMetrics:
         if result == "answered":
             self._time_to_answer.observe(seconds)
 
+    def flood_began(self) -> None:
+        self._floods.inc()
+
     def agent_session_opened(self, seconds: float, /) -> None:
         self._session_start.observe(seconds)
 
@@ -125,14 +141,14 @@ class PrometheusMetrics:
     def message_sent(self, result: str, code: int | None, /) -> None:
         self._messages.labels(self._word("send", result), _code(code, _TWILIO_CODES)).inc()
 
+    def message_waited(self, purpose: str, seconds: float, /) -> None:
+        self._outbox_wait.labels(self._word("purpose", purpose)).observe(seconds)
+
     def child_restarted(self, kind: str, /) -> None:
         self._restarts.labels(self._word("child", kind)).inc()
 
     def call_found(self, source: str, outcome: str, /) -> None:
         self._calls.labels(self._word("source", source), self._word("outcome", outcome)).inc()
-
-    def transfer_finished(self, outcome: str, /) -> None:
-        self._transfers.labels(self._word("transfer", outcome)).inc()
 
     def http_request(self, route: str, status: int, seconds: float, /) -> None:
         """A request was answered. `route` is the pattern that matched, never the path."""

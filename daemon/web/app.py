@@ -60,7 +60,7 @@ def make_app(
 
 
 async def _on_problem(problem: HttpError) -> ResponseReturnValue:
-    return jsonify(problem.body), problem.status
+    return jsonify(problem.body), problem.status, dict(problem.headers)
 
 
 async def _on_http_exception(error: HTTPException) -> ResponseReturnValue:

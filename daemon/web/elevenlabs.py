@@ -72,5 +72,5 @@ class ElevenLabsWebhook:
                 variables=news.variables,
             )
             await self.intake.see([seen])
-            await self.intake.take(news, sighting=CallSighting.WEBHOOK)
+            await self.intake.take_told(news)
         self.details_due()

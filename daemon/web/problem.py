@@ -1,6 +1,8 @@
 """What goes wrong at the door, as an answer that names it."""
 
-from attrs import frozen
+from collections.abc import Mapping
+
+from attrs import Factory, frozen
 
 
 @frozen(kw_only=True)
@@ -10,12 +12,14 @@ class HttpError(Exception):
     Attributes:
         code: stable, for programs; `message` is for people and contains nothing that was sent to us.
         field: the field at fault, if one is.
+        headers: further ones of the answer.
     """
 
     status: int
     code: str
     message: str
     field: str | None = None
+    headers: Mapping[str, str] = Factory(dict)
 
     @property
     def body(self) -> dict[str, object]:

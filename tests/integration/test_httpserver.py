@@ -45,12 +45,15 @@ HOSTILE = {
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhi",
         b"HTTP/1.1 400",
     ),
-    "length and chunks": (
+    "negative length": (
         b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\nhi",
         b"HTTP/1.1 400",
     ),
     "endless head": (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, b"HTTP/1.1 431"),
     "no ASCII in the path": ("GET /ñandú HTTP/1.1\r\nHost: x\r\n\r\n".encode(), b"HTTP/1.1 400"),
+    "WebSocket frames out of nowhere": (FRAME * 20, b"HTTP/1.1 400"),
+    "CONNECT": (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 501"),
+    "a method of 10,000 letters": (b"G" * 10_000 + b" / HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 414"),
     "nothing at all": (b"", b""),
     "half a head": (b"GET / HT", b""),
     "half a body": (b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhi", b""),
@@ -271,6 +274,117 @@ async def test_bytes_after_an_upgrade_that_come_in_a_packet_of_their_own_harm_no
                 await stream.send_all(b"\x81\x02xx")
                 assert (await rest(stream))[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 101"}
         await assert_healthy(address)
+        assert server.crashes == 0
+
+
+POST = b"POST /body HTTP/1.1\r\nHost: x\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+# Heads that two programs may read in two ways (RFC 9112, 11.2), and the status that ends them.
+AMBIGUOUS = {
+    "length and chunks": (
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+        400,
+    ),
+    "chunks and length": (
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n" + SMUGGLED,
+        400,
+    ),
+    "two lengths": (POST + b"Content-Length: 2\r\nContent-Length: 40\r\n\r\nhi" + SMUGGLED, 400),
+    "the same length twice": (POST + b"Content-Length: 2\r\ncontent-length: 2\r\n\r\nhi" + SMUGGLED, 400),
+    "a list of lengths": (POST + b"Content-Length: 2, 2\r\n\r\nhi" + SMUGGLED, 400),
+    "a signed length": (POST + b"Content-Length: +2\r\n\r\nhi" + SMUGGLED, 400),
+    "a length in hexadecimal": (POST + b"Content-Length: 0x2\r\n\r\nhi" + SMUGGLED, 400),
+    "a blank before the colon": (POST + b"Content-Length : 2\r\n\r\nhi" + SMUGGLED, 400),
+    "an unknown coding": (POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED, 501),
+    "a coding twice": (
+        POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+        501,
+    ),
+    "chunks in HTTP/1.0": (
+        POST.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+        400,
+    ),
+    "a folded line": (POST + b"X: a\r\n b\r\nContent-Length: 2\r\n\r\nhi" + SMUGGLED, 400),
+    "a line folded with a tab": (POST + b"X: a\r\n\tb\r\n\r\n" + SMUGGLED, 400),
+    "a bare LF": (POST + b"X: a\nContent-Length: 2\r\n\r\nhi" + SMUGGLED, 400),
+    "bare LFs alone": (POST.replace(b"\r", b"") + b"\n" + SMUGGLED, 400),
+    "a bare CR": (POST + b"X: a\rContent-Length: 2\r\n\r\nhi" + SMUGGLED, 400),
+    "NUL in a value": (POST + b"X: a\0b\r\n\r\n" + SMUGGLED, 400),
+    "NUL in the path": (b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED, 400),
+    "two hosts": (POST + b"Host: y\r\n\r\n" + SMUGGLED, 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n" + SMUGGLED, 400),
+    "200 fields": (POST + b"X: a\r\n" * 200 + b"\r\n" + SMUGGLED, 431),
+    "a large head at once": (POST + b"X: " + b"a" * 20_000 + b"\r\n\r\n" + SMUGGLED, 431),
+    "a long path": (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED, 414),
+}
+
+
+@pytest.mark.parametrize("case", AMBIGUOUS)
+@pytest.mark.parametrize("before", [b"", HELLO], ids=["first", "second"])
+async def test_an_ambiguous_head_is_refused_and_ends_its_connection(case: str, before: bytes) -> None:
+    octets, status = AMBIGUOUS[case]
+    async with serving(App()) as (server, address), await connect(address) as stream:
+        await stream.send_all(before + octets)
+        answered = await rest(stream)
+        assert answered.count(b"HTTP/1.1 200") == (before != b"")
+        assert answered.count(b"HTTP/1.1 %d" % status) == 1
+        assert answered.count(b"HTTP/1.1") == 1 + (before != b"")
+        assert server.crashes == 0
+        await assert_healthy(address)
+
+
+@pytest.mark.parametrize("case", ["a folded line", "a bare LF", "a bare CR", "NUL in a value", "200 fields"])
+async def test_an_ambiguous_head_is_refused_however_it_is_cut(case: str) -> None:
+    octets, status = AMBIGUOUS[case]
+    async with serving(App()) as (_, address), await connect(address) as stream:
+        with suppress(trio.BrokenResourceError):
+            for position in range(0, len(octets), 7):
+                await stream.send_all(octets[position : position + 7])
+                await trio.lowlevel.checkpoint()
+        assert (await rest(stream)).startswith(b"HTTP/1.1 %d" % status)
+
+
+async def test_a_line_end_that_comes_in_two_pieces_is_no_flaw() -> None:
+    async with serving(App()) as (_, address), await connect(address) as stream:
+        for octet in HELLO:
+            await stream.send_all(bytes([octet]))
+            await trio.lowlevel.checkpoint()
+        assert (await answer(stream, b"hello")).startswith(b"HTTP/1.1 200")
+
+
+async def test_headers_for_every_answer_stand_in_refusals_too_and_give_way_to_the_apps_own() -> None:
+    app = App()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            extra = {"X-Always": "yes", "Content-Length": "never"}
+            server = HttpServer(app, name="test", host="127.0.0.1", port=0, limits=LIMITS, headers=extra)
+            address = await nursery.start(server.run)
+            for octets in (HELLO, b"nonsense\r\n\r\n", b"GET /crash HTTP/1.1\r\nHost: x\r\n\r\n"):
+                with capture_logs():
+                    async with await connect(address) as stream:
+                        await stream.send_all(octets)
+                        await stream.send_eof()
+                        head = (await rest(stream)).partition(b"\r\n\r\n")[0]
+                assert head.count(b"\r\nx-always: yes") == 1
+                assert b"never" not in head
+                assert b"server:" not in head.lower()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_flood_of_requests_on_one_connection_waits_outside() -> None:
+    """While one is answered no more than a socket's worth is read of those behind it."""
+    app = App()
+    async with serving(app) as (server, address), await connect(address) as stream:
+        await stream.send_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await app.entered.wait()
+        with trio.move_on_after(0.5) as flood:
+            while True:
+                await stream.send_all(HELLO * 1_000)
+        assert flood.cancelled_caught
+        async with await connect(address) as other:
+            await other.send_all(HELLO)
+            await answer(other, b"hello")
         assert server.crashes == 0
 
 

@@ -26,6 +26,37 @@ ROUGH_LIBRARIES = {
 }
 
 
+# Nothing that comes from outside names an address to be called: media and recordings are not fetched, links are text.
+# Whoever can open a connection stands here; a new name wants the question "whose address?" answered.
+CALLERS = {
+    "daemon/adapters.py": "ElevenLabs, by the settings",
+    "daemon/elevenlabs/agent_socket.py": "the signed URL that ElevenLabs' API gave out",
+    "daemon/twilio/transport.py": "Twilio, by the settings",
+    "daemon/twilio/network.py": "the connections of that transport",
+    "daemon/cli/admin_client.py": "the daemon's own admin listener",
+    "daemon/lab/elevenlabs/webhooks.py": "simulator: the webhook it was started with",
+    "daemon/lab/twilio/webhooks.py": "simulator: the webhooks of its configuration",
+    "daemon/lab/twilio/voice/socket.py": "simulator: the media streams that its customer's documents name",
+}
+WAYS_OUT = {
+    "httpx": {"AsyncClient", "AsyncHTTPTransport", "Client", "get", "post", "put", "request", "stream"},
+    "httpcore": {"AsyncConnectionPool", "AsyncHTTPProxy", "ConnectionPool", "request", "stream"},
+    "trio": {"open_tcp_stream", "open_ssl_over_tcp_stream"},
+    "trio_websocket": {"open_websocket", "open_websocket_url", "connect_websocket", "connect_websocket_url"},
+    "urllib": {"urlopen", "urlretrieve"},
+}
+STRANGERS_TO_US = {
+    "requests",
+    "aiohttp",
+    "urllib3",
+    "urllib.request",
+    "http.client",
+    "ftplib",
+    "smtplib",
+    "telnetlib",
+}
+
+
 def sources(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
@@ -93,6 +124,42 @@ def test_a_rough_library_is_imported_in_one_place(library: str) -> None:
     }
 
     assert users <= ROUGH_LIBRARIES[library]
+
+
+def _calls_out(path: Path) -> bool:
+    """Whether a file opens connections, by one of the libraries that can."""
+    imported = imports_of(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and isinstance(node.func.value, ast.Name)
+            and node.func.attr in WAYS_OUT.get(node.func.value.id, set())
+        ):
+            return True
+    return any(f"{library}.{name}" in imported for library, names in WAYS_OUT.items() for name in names)
+
+
+def test_only_named_files_open_connections() -> None:
+    callers = {name_of(path) for path in sources("daemon") + sources("actors") if _calls_out(path)}
+
+    assert callers == set(CALLERS)
+
+
+@pytest.mark.parametrize("path", sources("daemon") + sources("actors"), ids=name_of)
+def test_no_other_library_opens_connections(path: Path) -> None:
+    imported = imports_of(path)
+
+    assert not {
+        name for name in imported if any(name == it or name.startswith(f"{it}.") for it in STRANGERS_TO_US)
+    }
+
+
+def test_no_client_follows_redirects() -> None:
+    """A vendor's answer must not lead anywhere else."""
+    texts = [path.read_text(encoding="utf-8") for path in sources("daemon") + sources("actors")]
+
+    assert not [text for text in texts if "follow_redirects=True" in text]
 
 
 def test_the_top_level_folders_are_the_fixed_ones() -> None:

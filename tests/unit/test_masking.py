@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from daemon.masking import mask, mask_phone, redact_secrets
+from daemon.masking import mask, mask_number_of, mask_numbers, mask_phone, redact_secrets
 
 # Country code, national number: every length that ITU-T E.164 knows in practice.
 NUMBERS = st.tuples(
@@ -120,6 +120,64 @@ def test_a_uuid_is_never_taken_for_a_number(uuid: UUID) -> None:
 @given(st.datetimes(timezones=st.just(UTC)))
 def test_a_time_is_never_taken_for_a_number(moment: datetime) -> None:
     assert mask_phone(moment.isoformat()) == moment.isoformat()
+
+
+SPELLINGS = [
+    "+573001239155",
+    "573001239155",
+    "3001239155",
+    "300 123 9155",
+    "300-123-91-55",
+    "300.123.9155",
+    "(300) 123 9155",
+    "+57 (300) 123-9155",
+    "+57\u00a0300\u00a0123\u00a09155",
+    "0057 300 123 9155",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_persons_own_number_is_hidden_in_every_spelling(spelling: str) -> None:
+    text = f"mi número es {spelling}, pedido 4500123456 del 2026-05-04, otro 3115550000"
+    shown = mask_number_of("+573001239155", text)
+    assert shown == "mi número es •••9155, pedido 4500123456 del 2026-05-04, otro 3115550000"
+
+
+@pytest.mark.parametrize("number", [None, "", "12345", "user.abc"])
+def test_without_a_number_of_their_own_nothing_is_hidden(number: str | None) -> None:
+    assert mask_number_of(number, "mi número es 300 123 9155") == "mi número es 300 123 9155"
+
+
+@pytest.mark.parametrize("number", ["+525512345678", "+5215512345678"])
+def test_variants_of_a_number_are_the_same_number(number: str) -> None:
+    assert mask_number_of(number, "+52 1 55 1234 5678 / 5512345678") == "•••5678 / •••5678"
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_anything_like_a_number_is_hidden_from_a_note(spelling: str) -> None:
+    shown = mask_numbers(f"llamar al {spelling}.")
+    assert shown.endswith("•••9155.")
+    assert "123" not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-05-04",
+        "el 04/05/2026 a las 12:30:00",
+        "2026-05-04T12:00:00+00:00",
+        "2026-05-04 12:00:00",
+        "$ 1.250.000",
+        "12,500,000 pesos",
+        "conv_573001239155",
+        "HX12345678901234567890",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "63016",
+        "",
+    ],
+)
+def test_dates_amounts_and_ids_stay_in_a_note(text: str) -> None:
+    assert mask_numbers(text) == text
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def parsed() -> dict[str, list[str]]:
         ("WorkingDirectory", "/var/lib/relevo"),
         ("Restart", "on-failure"),
         ("RestartPreventExitStatus", "78"),
+        # A database that is away for long must not use up the starts.
+        ("StartLimitIntervalSec", "0"),
         ("KillMode", "mixed"),
         ("EnvironmentFile", "-/etc/relevo/relevo.env"),
     ],

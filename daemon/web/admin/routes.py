@@ -14,8 +14,8 @@ from actors.conversation.mail import Close, ConversationMessage
 from actors.overview import Overview
 from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError
 from actors.runtime.mailbox import ActorGoneError
-from daemon.web.admin.guard import AdminGuard
-from daemon.web.admin.shapes import batch_json, page_json, summary_json, timeline_json
+from daemon.web.admin.guard import AdminGuard, peer_of
+from daemon.web.admin.shapes import batch_json, page_json, status_json, summary_json, timeline_json
 from daemon.web.problem import HttpError
 
 PAGE_SIZE = 50
@@ -38,6 +38,7 @@ class AdminRoutes:
         measure: brings gauges up to date that nobody keeps up to date otherwise.
         identities_of: canonical names of the person behind a phone number; empty for what is no number.
         post: a message for a person's conversation; false when it could not be taken.
+        release: start a person's parked conversation again; false when it was not parked.
         process_batch: follow every finished recipient of a batch up now; None for an unknown batch.
     """
 
@@ -49,26 +50,26 @@ class AdminRoutes:
     overview: Overview
     identities_of: Callable[[str], Sequence[str]]
     post: Callable[[int, ConversationMessage], bool]
+    release: Callable[[int], bool]
     process_batch: Callable[[str], Awaitable[Batch | None]]
 
     def register(self, app: QuartTrio) -> None:
         app.add_url_rule("/livez", view_func=self.livez, methods=["GET"])
         app.add_url_rule("/readyz", view_func=self.readyz, methods=["GET"])
         app.add_url_rule("/metrics", view_func=self.render_metrics, methods=["GET"])
-        app.add_url_rule("/admin/status", view_func=self.show_status, methods=["GET"])
-        app.add_url_rule("/admin/conversations", view_func=self.list_conversations, methods=["GET"])
-        app.add_url_rule("/admin/conversations/find", view_func=self.find_conversation, methods=["POST"])
-        app.add_url_rule(
-            "/admin/conversations/<int:conversation_id>", view_func=self.show_conversation, methods=["GET"]
-        )
-        app.add_url_rule(
-            "/admin/conversations/<int:conversation_id>/close",
-            view_func=self.close_conversation,
-            methods=["POST"],
-        )
-        app.add_url_rule("/admin/batches/newest", view_func=self.show_newest_batch, methods=["GET"])
-        app.add_url_rule("/admin/batches/<batch_id>", view_func=self.show_batch, methods=["GET"])
-        app.add_url_rule("/admin/batches/<batch_id>/process", view_func=self.run_batch, methods=["POST"])
+        guarded: list[tuple[str, str, Callable[..., Awaitable[ResponseReturnValue]]]] = [
+            ("GET", "/admin/status", self.show_status),
+            ("GET", "/admin/conversations", self.list_conversations),
+            ("POST", "/admin/conversations/find", self.find_conversation),
+            ("GET", "/admin/conversations/<int:conversation_id>", self.show_conversation),
+            ("POST", "/admin/conversations/<int:conversation_id>/close", self.close_conversation),
+            ("POST", "/admin/conversations/parked/<int:person_id>/release", self.release_conversation),
+            ("GET", "/admin/batches/newest", self.show_newest_batch),
+            ("GET", "/admin/batches/<batch_id>", self.show_batch),
+            ("POST", "/admin/batches/<batch_id>/process", self.run_batch),
+        ]
+        for method, rule, view in guarded:
+            app.add_url_rule(rule, view_func=self.guard.guarded(view), methods=[method])
         app.register_error_handler(StoreUnavailableError, _store_unavailable)
 
     async def livez(self) -> Response:
@@ -82,25 +83,21 @@ class AdminRoutes:
 
     async def render_metrics(self) -> Response:
         """Prometheus text. Numbers only, so it needs no token on loopback, where it is bound by default."""
-        peer = request.remote_addr or ""
-        if not peer.startswith("127.") and peer != "::1":
-            self.guard.check(request)
+        if not peer_of(request).is_local:
+            await self.guard.check(request)
         await self.measure()
         return Response(self.metrics.render(), content_type=self.metrics.content_type)
 
     async def show_status(self) -> ResponseReturnValue:
-        self.guard.check(request)
-        return jsonify(await self.status())
+        return jsonify(status_json(await self.status()))
 
     async def list_conversations(self) -> ResponseReturnValue:
         """Newest first, `PAGE_SIZE` a page; `cursor` is the `next_cursor` of the page before."""
-        self.guard.check(request)
         page = await self.overview.conversations(_cursor(), limit=PAGE_SIZE)
         return jsonify(page_json(page))
 
     async def find_conversation(self) -> ResponseReturnValue:
         """`{"phone": "+57…"}` in the body, so that no number stands in a URL."""
-        self.guard.check(request)
         body = await request.get_json(force=True, silent=True)
         phone = body.get("phone") if isinstance(body, dict) else None
         if not isinstance(phone, str) or not (identities := self.identities_of(phone)):
@@ -116,7 +113,6 @@ class AdminRoutes:
         return jsonify(summary_json(summary))
 
     async def show_conversation(self, conversation_id: int) -> ResponseReturnValue:
-        self.guard.check(request)
         timeline = await self.overview.conversation(conversation_id)
         if timeline is None:
             raise HttpError(status=404, code="not_found", message="there is no such conversation")
@@ -124,7 +120,6 @@ class AdminRoutes:
 
     async def close_conversation(self, conversation_id: int) -> ResponseReturnValue:
         """Close the person's open conversation; `{"closed": false}` when it was closed already."""
-        self.guard.check(request)
         timeline = await self.overview.conversation(conversation_id)
         if timeline is None:
             raise HttpError(status=404, code="not_found", message="there is no such conversation")
@@ -140,15 +135,17 @@ class AdminRoutes:
         except (trio.TooSlowError, ActorGoneError):
             raise HttpError(status=503, code="too_slow", message="not closed yet; look again") from None
 
+    async def release_conversation(self, person_id: int) -> ResponseReturnValue:
+        """Let a parked conversation start again now; `{"released": false}` when it was not parked."""
+        return jsonify({"released": self.release(person_id)})
+
     async def show_newest_batch(self) -> ResponseReturnValue:
-        self.guard.check(request)
         batch = await self.overview.newest_batch()
         if batch is None:
             raise HttpError(status=404, code="not_found", message="no batch has been seen yet")
         return jsonify(batch_json(batch))
 
     async def show_batch(self, batch_id: str) -> ResponseReturnValue:
-        self.guard.check(request)
         batch = await self.overview.batch(batch_id)
         if batch is None:
             raise HttpError(status=404, code="not_found", message="this batch has not been seen")
@@ -156,7 +153,6 @@ class AdminRoutes:
 
     async def run_batch(self, batch_id: str) -> ResponseReturnValue:
         """Record every finished recipient now; safe to repeat. Answers with the batch as it then stands."""
-        self.guard.check(request)
         try:
             found = await self.process_batch(batch_id)
         except (VendorUnavailableError, VendorRefusedError) as error:

@@ -1,5 +1,6 @@
 """How the admin routes show things: plain JSON values, numbers masked, times in ISO 8601."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from actors.overview import (
     Interaction,
     RecipientProgress,
 )
-from daemon.masking import mask_phone
+from daemon.masking import mask, mask_number_of, mask_numbers, mask_phone
 
 
 def page_json(page: ConversationPage) -> dict[str, Any]:
@@ -42,7 +43,9 @@ def timeline_json(timeline: ConversationTimeline) -> dict[str, Any]:
     return {
         **summary_json(timeline.summary),
         "person": str(timeline.person_uuid),
-        "interactions": [_interaction(interaction) for interaction in timeline.interactions],
+        "interactions": [
+            _interaction(interaction, timeline.summary.phone_number) for interaction in timeline.interactions
+        ],
     }
 
 
@@ -59,14 +62,21 @@ def batch_json(batch: BatchProgress) -> dict[str, Any]:
     }
 
 
-def _interaction(interaction: Interaction) -> dict[str, Any]:
+def status_json(status: Mapping[str, object]) -> dict[str, Any]:
+    """Alerts and errors may quote what a vendor said."""
+    shown: dict[str, Any] = mask(status, texts=True)
+    return shown
+
+
+def _interaction(interaction: Interaction, own_number: str | None) -> dict[str, Any]:
+    """What was written stays as it is but for the person's own number: an order's number is no telephone's."""
     return {
         "type": interaction.type.value,
         "timestamp": _iso(interaction.at),
         "platform": interaction.platform,
         "external_id": interaction.external_id,
-        "content": interaction.content,
-        "metadata": dict(interaction.metadata),
+        "content": mask_number_of(own_number, interaction.content),
+        "metadata": _without_numbers(mask(interaction.metadata, texts=True)),
     }
 
 
@@ -78,8 +88,16 @@ def _recipient(recipient: RecipientProgress) -> dict[str, Any]:
         "outcome": recipient.outcome.value if recipient.outcome is not None else None,
         "conversation_id": recipient.call_id,
         "follow_up": recipient.follow_up.value if recipient.follow_up is not None else None,
-        "follow_up_note": recipient.follow_up_note,
+        "follow_up_note": _without_numbers(recipient.follow_up_note),
     }
+
+
+def _without_numbers(value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_numbers(value)
+    if isinstance(value, dict):
+        return {name: _without_numbers(item) for name, item in value.items()}
+    return [_without_numbers(item) for item in value] if isinstance(value, list) else value
 
 
 def _masked(number: str | None) -> str | None:
