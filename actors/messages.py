@@ -49,6 +49,8 @@ class Purpose(StrEnum):
     OPENING = "opening"
     ANSWER = "answer"
     FALLBACK = "fallback"
+    REOPENING = "reopening"
+    """A template that asks the person to write, so that answers which wait can go as text. Made by the outbox's store."""
 
 
 @frozen(kw_only=True)
@@ -66,11 +68,13 @@ class Outgoing:
     Attributes:
         text: the body.
         template: what goes in place of the text where the person's window is closed, if anything can.
-        must_use_template: free text was refused already.
+        must_use_template: free text was refused already, and the person has not written since.
         sending_since: when the unfinished attempt began; None when there is none.
         attempts: attempts before this one.
+        created_at: when its text came into the outbox; what repeats a failed message keeps that one's time.
         window_opened_at: the person's newest inbound message, which opened the 24-hour window; None when
             this person has never written.
+        as_template: the attempt that was claimed last goes as the template.
     """
 
     id: int
@@ -85,6 +89,7 @@ class Outgoing:
     created_at: datetime
     sending_since: datetime | None
     window_opened_at: datetime | None
+    as_template: bool = False
 
 
 @frozen(kw_only=True)
@@ -175,6 +180,30 @@ class StatusReport:
     sid: str
     status: DeliveryStatus | None
     error_code: int | None
+
+
+@frozen(kw_only=True)
+class Reported:
+    """What a status report has changed: the message as it stands now, and what follows from that.
+
+    Attributes:
+        id: of the message.
+        template_sid: of the template as which it went; None when it went as its text.
+        error_code: of a failure, when Twilio gave one.
+        is_repeated: a new message stands in the outbox in its place.
+        again_at: when that one may go; None for at once.
+    """
+
+    id: int
+    person_id: int
+    conversation_id: int
+    purpose: Purpose
+    template_sid: str | None
+    accepted_at: datetime
+    status: DeliveryStatus
+    error_code: int | None
+    is_repeated: bool = False
+    again_at: datetime | None = None
 
 
 @frozen

@@ -7,17 +7,20 @@ wrapper and the webhooks catch it.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from attrs import frozen
 
 from actors.agent_events import AgentEvent, SessionEnd, SessionPlan
 from actors.calls import Batch, BatchSummary, CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
+from actors.campaigns import Campaign
 from actors.messages import (
     InboundMessage,
     Outgoing,
     PendingMessage,
+    Purpose,
+    Reported,
     SendResult,
     SentMessage,
     StatusReport,
@@ -34,7 +37,15 @@ class VendorUnavailableError(Exception):
 
 
 class VendorRefusedError(Exception):
-    """A vendor's API refuses us: wrong key, no credit, no permission. Needs the operator."""
+    """A vendor's API refuses us: wrong key, no credit, no permission. Needs the operator.
+
+    Attributes:
+        status: the HTTP status it was said with; None without one.
+    """
+
+    def __init__(self, message: str = "", *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class SessionLostError(Exception):
@@ -162,10 +173,13 @@ class CallStore(Protocol):
     """Used by the call monitor and the post-call webhook."""
 
     async def see(self, calls: Sequence[SeenCall], *, now: datetime) -> Sequence[str]:
-        """Record calls that were found; returns the ids nobody had seen before.
+        """Record calls that were found; returns the ids whose details are wanted because of it.
 
-        A call seen again fills in batch, recipient and outcome where they were missing, and changes
-        nothing else.
+        Those are the ids nobody had seen before, and of calls that the operator's command names
+        (`CallSighting.COMMAND`) those whose follow-up had ended as `NONE`: they wait for their details again
+        as if they were new, unless an operator closed the conversation before the opening. A call seen again
+        fills in batch, recipient, outcome and number where they were missing; its sighting changes only from
+        one that polling made to one of somebody who told us of this very call (`WEBHOOK`, `COMMAND`).
         """
         ...
 
@@ -181,6 +195,10 @@ class CallStore(Protocol):
 
     async def awaiting_details(self, *, now: datetime, limit: int) -> Sequence["AwaitedCall"]:
         """Calls whose details are to be fetched now, longest waiting first."""
+        ...
+
+    async def awaited(self, call_id: str) -> "AwaitedCall | None":
+        """A call whose details are still wanted, whenever they are; None for any other."""
         ...
 
     async def postpone(self, call_id: str, *, until: datetime) -> None:
@@ -205,7 +223,12 @@ class CallStore(Protocol):
         ...
 
     async def give_up(self, call_id: str, *, reason: str) -> None:
-        """No details will ever come (the call is unknown at ElevenLabs): no follow-up."""
+        """No usable details will come: the follow-up ends as `NONE`, with the reason as its note.
+
+        ElevenLabs does not know the call, refuses to tell of it, tells what cannot be taken in, or says a day
+        later that it still goes on. Nothing happens to a call that is past `AWAITING_DETAILS`; `see` takes one
+        up again that was given up.
+        """
         ...
 
 
@@ -366,7 +389,7 @@ class ConversationStore(Protocol):
 
 
 class RecoveryStore(Protocol):
-    """Used by the recovery watcher."""
+    """Used by the watchers that bring back what waits: recovery and readmission."""
 
     async def people_with_work(self, *, now: datetime, after: int, limit: int) -> Sequence[int]:
         """People with unanswered messages that may be tried now, or with an opening to write.
@@ -375,31 +398,58 @@ class RecoveryStore(Protocol):
         """
         ...
 
+    async def readmit(self, agent_id: str | None, *, after: int, limit: int) -> Sequence[int]:
+        """Let turns with this agent, or with any, that were put off be tried at once; returns the people.
+
+        In the order of their ids, those above `after`.
+        """
+        ...
+
+    async def people_unanswered(self) -> int:
+        """How many people wait for the answer to a turn that failed at least once."""
+        ...
+
 
 @frozen(kw_only=True)
 class Lane:
     """The head of one person's queue of outbound messages.
 
     Attributes:
+        purpose: why this person is written to: of the oldest message in the lane that is no opening, since it makes the
+            openings before it urgent too; `OPENING` when there are only such.
         in_doubt_since: the head was being sent and nobody knows what became of it; None when it is
             plainly pending.
         not_before: the head must wait until then.
     """
 
     person_id: int
+    purpose: Purpose
     in_doubt_since: datetime | None
     not_before: datetime
 
 
 class OutboxStore(Protocol):
-    """Used by the outbox. One message per person is in flight; the rest of the person's lane waits."""
+    """Used by the outbox. One message per person is in flight; the rest of the person's lane waits.
+
+    What is held back is passed over, as if it were not in its lane:
+
+    - a campaign's openings while it is held (see `HoldStore`), except to people whose window was open when it was
+      queued, or who have written since;
+    - answers and fallbacks that would have to go as their template. One template, a message of its own with the purpose
+      `REOPENING`, asks the person to write; when they do, everything that waited goes as text, in order. A reopening
+      that was not sent is removed when the person writes first.
+    """
 
     async def lanes(self, *, limit: int, exclude: Collection[int]) -> Sequence[Lane]:
-        """Lanes with anything left to send, longest waiting first."""
+        """Lanes with anything left to send, longest waiting first: up to `limit` of openings, and as many others."""
         ...
 
     async def claim(self, person_id: int, *, now: datetime) -> Outgoing | None:
-        """Mark the head of the lane as being sent, before it is. None when nothing may go now."""
+        """Mark the head of the lane as being sent, in which form, before it is. None when nothing may go now.
+
+        Where an answer or a fallback would have to go as its template, a reopening is made and claimed in its place.
+        What went as a template last does not wait any longer once the person has written.
+        """
         ...
 
     async def in_doubt(self, person_id: int) -> Outgoing | None:
@@ -411,7 +461,10 @@ class OutboxStore(Protocol):
         ...
 
     async def refused(self, message_id: int, *, code: int, detail: str, now: datetime) -> bool:
-        """Record a final refusal. True when the lane has more."""
+        """Record a final refusal; an opening's call is refused with it. True when the lane has more.
+
+        Where another form may do (`actors.failures`) a new message is put into the lane in the same transaction.
+        """
         ...
 
     async def release(self, message_id: int, *, not_before: datetime) -> None:
@@ -422,11 +475,42 @@ class OutboxStore(Protocol):
         """Those of `sids` that belong to messages in the store."""
         ...
 
-    async def report(self, report: StatusReport, *, now: datetime) -> int | None:
-        """Move a message's status forward, and adopt the SID of one that was in doubt.
+    async def report(
+        self, report: StatusReport, *, now: datetime, give_up_after: timedelta | None = None
+    ) -> Reported | None:
+        """Move a message's status forward, and adopt the SID of one that was in doubt. None: nothing has changed.
 
-        On 63016 (the window was closed after all) a message that has a template is followed, in the same
-        transaction and once only, by a new one that must go as that template; without a template the
-        conversation is marked `window_closed`. Returns the person whose lane got that new message, else None.
+        A message that has failed and may go again (`actors.failures.repeat_of`) is followed, in the same transaction
+        and once only, by a new one; the call of an opening is queued again then, and refused otherwise. Without a
+        template to follow it, 63016 (the window was closed after all) marks the conversation `window_closed`. So does
+        the end of a reopening, here and by `refused`: what waited behind it is refused with it, unless the person has
+        written.
         """
+        ...
+
+
+class HoldStore(Protocol):
+    """Used by the watcher of what is held back. See `actors.campaigns` for what the numbers mean."""
+
+    async def campaigns(self, *, failed_since: datetime, openings: int) -> Sequence[Campaign]:
+        """Campaigns of which an opening has failed since then, and those that are held, in the order of their ids.
+
+        `openings`: how many of the newest results are told.
+        """
+        ...
+
+    async def hold(self, campaign_id: str, *, code: int | None, look_at: datetime, now: datetime) -> None:
+        """Hold a campaign's openings back, probes that have not gone among them."""
+        ...
+
+    async def probe(self, campaign_id: str, *, openings: int, look_at: datetime) -> Sequence[int]:
+        """Let the oldest openings of a held campaign through, so many at most; returns the people they go to."""
+        ...
+
+    async def release(self, campaign_ids: Collection[str], *, now: datetime) -> Sequence[str]:
+        """Hold these campaigns no longer, and forget how their openings fared; returns those that were held."""
+        ...
+
+    async def give_up_held(self, *, written_before: datetime, now: datetime) -> int:
+        """Refuse what is held back and was written before then, with the calls of openings; returns how much that was."""
         ...

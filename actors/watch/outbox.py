@@ -5,10 +5,12 @@ shows that it may exist. Such a message is looked up at Twilio before anything e
 found, its SID is adopted; surely not there, it is sent again after a pause. Twilio has no idempotency key, so this
 is the only way to neither lose nor double. What remains is one window: a message that Twilio accepted and does not
 list within `certain_after_s` would be sent twice.
+
+Who may send when is decided by the gate (`actors.watch.sending_gate`), for one message at a time.
 """
 
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -17,8 +19,8 @@ import trio
 from attrs import define, field, frozen
 
 from actors.alerts import Alerts
-from actors.conversation.permission import goes_as_template
-from actors.messages import Accepted, NotSent, Outgoing, Refused, SentMessage, Unknown
+from actors.failures import failure_of, pause_s
+from actors.messages import Accepted, NotSent, Outgoing, Purpose, Refused, SentMessage, Unknown
 from actors.metrics import Metrics
 from actors.ports import (
     Lane,
@@ -31,14 +33,20 @@ from actors.ports import (
 )
 from actors.runtime.backoff import doubling_s
 from actors.runtime.fault_points import FaultPoint, reached
+from actors.watch.failure_alerts import FailureAlerts
+from actors.watch.sending_gate import Permit, SendingGate
+from actors.watch.sending_limits import GateRules, PersonLimit, Urgency, extent_of, urgency_of
+from actors.watch.sent_match import match_sent
 
 _log = structlog.get_logger(__name__)
 
 CREDENTIAL_CODES = frozenset({401, 403, 20003})
-RATE_CODES = frozenset({429, 20429})
 
 ATTEMPTS_TO_ALERT = 3
 """Lost answers happen; a message that has lost so many in a row needs somebody who looks."""
+
+LANES_MAX = 2000
+"""Lanes in memory, half of them at most for openings. Who is over it is found by a later sweep."""
 
 
 @frozen(kw_only=True)
@@ -48,17 +56,21 @@ class OutboxRules:
     Attributes:
         messages_per_second: for the one sender; WhatsApp queues what is above it and drops it hours later.
         concurrency: messages to different people under way at once.
+        person_burst, person_every_s: to one person so many at once, and one so often in the long run.
         sweep_every_s: how often the store is searched for what no nudge told of.
         look_up_after_s: age at which a message of unknown outcome is looked up for the first time. Ages count from
             the claim, so this includes the time that the request itself may take.
         certain_after_s: age from which a message that is not listed counts as never accepted; likewise.
-        retry_first_s, retry_max_s: pause before a message that did not go is tried again, doubling, and before a
-            list that could not be read is read again. No wait that Twilio asks for is longer than `retry_max_s`.
+        retry_first_s, retry_max_s: pause before a message that did not go is tried again, doubling, before a list
+            that could not be read is read again, and of all sending when Twilio asks us to slow down. No wait that
+            Twilio asks for is longer than `retry_max_s`.
         give_up_after_s: age at which a message that never went is given up.
     """
 
     messages_per_second: float
     concurrency: int
+    person_burst: int
+    person_every_s: float
     sweep_every_s: float
     look_up_after_s: float
     certain_after_s: float
@@ -68,37 +80,31 @@ class OutboxRules:
 
 
 @define
-class Pace:
-    """Even spacing of what must not exceed a rate, with pauses on demand."""
-
-    per_second: float
-    _next_at: float = field(default=0.0, init=False)
-    _paused_until: float = field(default=0.0, init=False)
-
-    async def wait(self) -> None:
-        """Wait for the next slot. A cancelled wait has used its slot up."""
-        while True:
-            slot = max(trio.current_time(), self._next_at, self._paused_until)
-            self._next_at = slot + 1 / self.per_second
-            await trio.sleep_until(slot)
-            if slot >= self._paused_until:
-                return
-
-    def pause(self, seconds: float) -> None:
-        """No slot before that many seconds have passed, for those who wait already too."""
-        self._paused_until = max(self._paused_until, trio.current_time() + seconds)
-
-
-@define
 class _Doubt:
-    """The head of a lane may have been sent; `failures` in a row to read the list, by trio's clock `next_look_at`."""
+    """The head of a lane may have been sent; `failures` in a row to read the list, by trio's clock `next_look_at`.
+
+    `since` is when that became known here, by trio's clock. It is no older than that as far as anybody can tell: the
+    wall clock may have jumped.
+    """
 
     failures: int = 0
     next_look_at: float = 0.0
+    since: float = field(factory=trio.current_time)
+
+
+@define
+class _Serving:
+    """A lane that is being served. `is_due_again`: something came into it meanwhile, maybe."""
+
+    urgency: Urgency
+    is_due_again: bool = False
 
 
 class Outbox:
-    """The permanent actor that sends. `due` may be called from any task."""
+    """The permanent actor that sends. `due` may be called from any task.
+
+    `opening_failed` tells the watcher of campaigns that an opening was refused.
+    """
 
     def __init__(
         self,
@@ -109,6 +115,7 @@ class Outbox:
         clock: WallClock,
         alerts: Alerts,
         metrics: Metrics,
+        opening_failed: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
         self._messaging = messaging
@@ -116,24 +123,42 @@ class Outbox:
         self._clock = clock
         self._alerts = alerts
         self._metrics = metrics
-        self._pace = Pace(rules.messages_per_second)
-        self._limit = trio.CapacityLimiter(rules.concurrency)
-        self._active: set[int] = set()
-        self._due_again: set[int] = set()
+        self._opening_failed = opening_failed
+        self._refusals = FailureAlerts(alerts, "refused")
+        gate_rules = GateRules(
+            messages_per_second=rules.messages_per_second,
+            concurrency=rules.concurrency,
+            pause_first_s=rules.retry_first_s,
+            pause_max_s=rules.retry_max_s,
+        )
+        self._gate = SendingGate(gate_rules, alerts)
+        self._people = PersonLimit(burst=rules.person_burst, every_s=rules.person_every_s)
+        self._looks = trio.CapacityLimiter(max(1, rules.concurrency // 2))
+        self._active: dict[int, _Serving] = {}
         self._doubts: dict[int, _Doubt] = {}
         self._nursery: trio.Nursery | None = None
         self._lot = trio.lowlevel.ParkingLot()
 
-    def due(self, person_id: int) -> None:
-        """This person has something to send. A hint: the sweep finds it as well, only later."""
-        if person_id in self._active:
-            self._due_again.add(person_id)
-        elif self._nursery is not None:
-            self._active.add(person_id)
+    def due(self, person_id: int, purpose: Purpose = Purpose.ANSWER) -> None:
+        """This person has something to send, for that reason. A hint: the sweep finds it as well, only later."""
+        urgency = urgency_of(purpose)
+        lane = self._active.get(person_id)
+        if lane is not None:
+            lane.is_due_again = True
+            if urgency is Urgency.AWAITED:
+                lane.urgency = urgency
+                self._gate.hurry(person_id)
+        elif self._nursery is not None and self._has_room(urgency):
+            lane = self._active[person_id] = _Serving(urgency)
             # In an empty context: a request that told of a message must not be kept alive by its sending.
             contextvars.Context().run(
-                partial(self._nursery.start_soon, self._serve, person_id, name=f"outbox lane {person_id}")
+                partial(
+                    self._nursery.start_soon, self._serve, person_id, lane, name=f"outbox lane {person_id}"
+                )
             )
+
+    def _has_room(self, urgency: Urgency) -> bool:
+        return len(self._active) < (LANES_MAX if urgency is Urgency.AWAITED else LANES_MAX // 2)
 
     async def until_idle(self) -> None:
         """Wait until nobody's messages are being sent."""
@@ -143,25 +168,26 @@ class Outbox:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Send until cancelled. What is under way then is settled by the next run."""
         self._active.clear()
-        self._due_again.clear()
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                nursery.start_soon(self._gate.run, name="sending gate")
                 task_status.started()
                 await self._sweep_forever()
-        finally:
-            self._nursery = None
+            finally:
+                # Before the nursery closes, which it does a moment before this task goes on.
+                self._nursery = None
 
     async def _sweep_forever(self) -> None:
         while True:
-            try:
+            with self._alerts.while_failing(
+                "outbox_store", "the outbox cannot reach the database", StoreUnavailableError
+            ):
                 await self._sweep()
-                self._alerts.settle("outbox_store")
-            except StoreUnavailableError as error:
-                self._alerts.raise_alert("outbox_store", f"the outbox cannot reach the database: {error}")
             await trio.sleep(self._rules.sweep_every_s)
 
     async def _sweep(self) -> None:
+        self._people.forget_full(trio.current_time())
         limit = 10 * self._rules.concurrency
         lanes = await self._store.lanes(limit=limit, exclude=self._active)
         now = self._clock.now()
@@ -169,12 +195,12 @@ class Outbox:
             self._forget_doubts(lanes)
         for lane in lanes:
             if self._is_ripe(lane, now):
-                self.due(lane.person_id)
+                self.due(lane.person_id, lane.purpose)
 
     def _forget_doubts(self, lanes: Sequence[Lane]) -> None:
         """Drop those that a status report has settled. `lanes` are all that nobody is serving."""
-        standing = {lane.person_id for lane in lanes if lane.in_doubt_since is not None} | self._active
-        for person_id in self._doubts.keys() - standing:
+        standing = {lane.person_id for lane in lanes if lane.in_doubt_since is not None}
+        for person_id in self._doubts.keys() - standing - self._active.keys():
             del self._doubts[person_id]
 
     def _is_ripe(self, lane: Lane, now: datetime) -> bool:
@@ -184,46 +210,47 @@ class Outbox:
         return self._may_look(doubt, lane.in_doubt_since, now)
 
     def _may_look(self, doubt: _Doubt, since: datetime, now: datetime) -> bool:
-        is_old_enough = now >= since + timedelta(seconds=self._rules.look_up_after_s)
-        return is_old_enough and trio.current_time() >= doubt.next_look_at
+        age_s = max((now - since).total_seconds(), trio.current_time() - doubt.since)
+        return age_s >= self._rules.look_up_after_s and trio.current_time() >= doubt.next_look_at
 
-    async def _serve(self, person_id: int) -> None:
+    async def _serve(self, person_id: int, lane: _Serving) -> None:
         """Send one person's messages until nothing more may go now."""
         structlog.contextvars.bind_contextvars(person_id=person_id)
         try:
-            async with self._limit:
-                while await self._send_next(person_id) or person_id in self._due_again:
-                    self._due_again.discard(person_id)
+            while await self._send_next(person_id, lane) or lane.is_due_again:
+                lane.is_due_again = False
         except StoreUnavailableError as error:
             # What was under way counts as unknown; the sweep comes back to it.
             _log.warning("outbox lane stopped", detail=str(error))
         finally:
-            self._active.discard(person_id)
-            self._due_again.discard(person_id)
+            self._active.pop(person_id, None)
             self._lot.unpark_all()
 
-    async def _send_next(self, person_id: int) -> bool:
+    async def _send_next(self, person_id: int, lane: _Serving) -> bool:
         """Send or settle the head of a lane; True when there is more to do at once."""
-        if person_id in self._doubts and not await self._resolve(person_id, self._doubts[person_id]):
-            return False
-        # First the slot, then the claim: from the claim on the message may have been sent, and its age counts.
-        await self._pace.wait()
-        reached(FaultPoint.SEND_NOT_CLAIMED)
-        message = await self._store.claim(person_id, now=self._clock.now())
-        if message is not None:
-            reached(FaultPoint.SEND_CLAIMED)
-            structlog.contextvars.bind_contextvars(conversation_id=message.conversation_id)
-            return await self._send(message)
+        if person_id in self._doubts:
+            # A look sends nothing: it takes no permit, and must not wait out a pause of sending.
+            async with self._looks:
+                if not await self._resolve(person_id, self._doubts[person_id]):
+                    return False
+        await trio.sleep_until(self._people.opens_at(person_id))
+        # First the permit, then the claim: from the claim on the message may have been sent, and its age counts.
+        async with self._gate.permit(person_id, lane.urgency) as permit:
+            reached(FaultPoint.SEND_NOT_CLAIMED)
+            message = await self._store.claim(person_id, now=self._clock.now())
+            if message is not None:
+                reached(FaultPoint.SEND_CLAIMED)
+                permit.is_used = True
+                self._people.take(person_id, trio.current_time())
+                structlog.contextvars.bind_contextvars(conversation_id=message.conversation_id)
+                return await self._send(message, permit)
         if await self._store.in_doubt(person_id) is None:
             return False
         self._doubts.setdefault(person_id, _Doubt())
         return True
 
     async def _resolve(self, person_id: int, doubt: _Doubt) -> bool:
-        """Look what became of a message in doubt; True when there is none any more, and its lane can go on.
-
-        Takes no slot: a look sends nothing, and must not wait out a pause of sending.
-        """
+        """Look what became of a message in doubt; True when there is none any more, and its lane can go on."""
         message = await self._store.in_doubt(person_id)
         if message is None or message.sending_since is None:
             del self._doubts[person_id]
@@ -234,46 +261,62 @@ class Outbox:
             return False
         return await self._settle(message, doubt, since=message.sending_since)
 
-    async def _send(self, message: Outgoing) -> bool:
-        as_template = goes_as_template(message, self._clock.now())
-        result = await self._messaging.send(message, as_template=as_template)
+    async def _send(self, message: Outgoing, permit: Permit) -> bool:
+        claimed_at = trio.current_time()
+        result = await self._messaging.send(message, as_template=message.as_template)
         reached(FaultPoint.SEND_ANSWERED)
         now = self._clock.now()
         match result:
             case Accepted(sid=sid):
-                self._metrics.message_sent("accepted", None)
+                self._count_accepted("accepted", message, now)
+                self._gate.accepted(permit)
                 self._alerts.settle("twilio_credentials")
                 self._alerts.settle("outbox_unknown")
+                self._refusals.went_through(_form(message), handed_over_at=now)
                 _log.info("message accepted", message_id=message.id, twilio_sid=sid, purpose=message.purpose)
                 has_more = await self._store.accepted(message.id, sid=sid, now=now)
                 reached(FaultPoint.ACCEPTED_COMMITTED)
                 return has_more
             case Refused(code=code, detail=detail):
                 self._metrics.message_sent("refused", code)
-                self._alerts.raise_alert(f"refused_{code}", f"Twilio refused a message: {code} {detail}")
-                has_more = await self._store.refused(message.id, code=code, detail=detail, now=now)
+                _log.warning("message refused", message_id=message.id, code=code, detail=detail)
+                self._refusals.failed(code, _form(message), at=now)
+                has_more = await self._refuse(message, code, detail, now)
                 reached(FaultPoint.REFUSED_COMMITTED)
                 return has_more
             case NotSent():
-                return await self._not_sent(message, result, now)
+                return await self._not_sent(message, permit, result, now)
             case Unknown(detail=detail):
                 self._metrics.message_sent("unknown", None)
                 _log.warning("outcome of a send is unknown", message_id=message.id, detail=detail)
-                self._doubts[message.person_id] = _Doubt()
+                self._doubts[message.person_id] = _Doubt(since=claimed_at)
                 return False
 
-    async def _not_sent(self, message: Outgoing, result: NotSent, now: datetime) -> bool:
+    async def _refuse(self, message: Outgoing, code: int, detail: str, now: datetime) -> bool:
+        """Store a refusal with its code and what to do about it."""
+        advised = f"{detail} ({failure_of(code).advice})" if code else detail
+        has_more = await self._store.refused(message.id, code=code, detail=advised, now=now)
+        if message.purpose is Purpose.OPENING:
+            self._opening_failed()
+        return has_more
+
+    def _count_accepted(self, result: str, message: Outgoing, now: datetime) -> None:
+        self._metrics.message_sent(result, None)
+        self._metrics.message_waited(message.purpose, (now - message.created_at).total_seconds())
+
+    async def _not_sent(self, message: Outgoing, permit: Permit, result: NotSent, now: datetime) -> bool:
         self._metrics.message_sent("not_sent", result.code)
         _log.warning("message not sent", message_id=message.id, code=result.code, detail=result.detail)
         if result.code in CREDENTIAL_CODES:
             self._alerts.raise_alert("twilio_credentials", f"Twilio refuses our credentials: {result.detail}")
+        asked_s = result.retry_after_s or 0.0
+        if (extent := extent_of(result.code, message.purpose)) is not None:
+            reason = f"{result.code} {result.detail}"
+            self._gate.turned_away(permit, extent, reason=reason, asked_s=asked_s)
         if self._is_given_up(message, now):
-            return await self._store.refused(message.id, code=result.code or 0, detail=result.detail, now=now)
-        backoff_s = self._backoff_s(message.attempts)
-        # Whatever was asked for: an hour's pause of all sending is not for one answer to decide.
-        wait_s = max(backoff_s, min(self._rules.retry_max_s, result.retry_after_s or 0.0))
-        if result.code in RATE_CODES:
-            self._pace.pause(wait_s)
+            return await self._refuse(message, result.code or 0, result.detail, now)
+        wanted_s = max(asked_s, pause_s(result.code, message.attempts))
+        wait_s = max(self._backoff_s(message.attempts), min(self._rules.retry_max_s, wanted_s))
         await self._store.release(message.id, not_before=now + timedelta(seconds=wait_s))
         reached(FaultPoint.RELEASED_COMMITTED)
         return False
@@ -287,6 +330,8 @@ class Outbox:
     async def _settle(self, message: Outgoing, doubt: _Doubt, *, since: datetime) -> bool:
         """Find out what became of a message that was being sent; True when its lane can go on."""
         reached(FaultPoint.LOOKUP_NOT_ASKED)
+        # The list tells of the moment at which it is asked for, not of the one at which it is there.
+        is_certain = trio.current_time() - doubt.since >= self._rules.certain_after_s
         try:
             listed = await self._messaging.sent_to(message.address, since=since)
             reached(FaultPoint.LOOKUP_ANSWERED)
@@ -303,12 +348,12 @@ class Outbox:
         now = self._clock.now()
         if found is not None:
             return await self._adopt(message, found, now)
-        if now - since >= timedelta(seconds=self._rules.certain_after_s):
+        if is_certain:
             return await self._repeat(message, now)
         return False
 
     async def _adopt(self, message: Outgoing, found: SentMessage, now: datetime) -> bool:
-        self._metrics.message_sent("adopted", None)
+        self._count_accepted("adopted", message, now)
         self._alerts.settle("outbox_unknown")
         _log.info("message found at Twilio", message_id=message.id, twilio_sid=found.sid)
         del self._doubts[message.person_id]
@@ -326,7 +371,7 @@ class Outbox:
         if self._is_given_up(message, now):
             self._metrics.message_sent("refused", 0)
             _log.warning("message given up", message_id=message.id, attempts=attempts)
-            return await self._store.refused(message.id, code=0, detail=f"given up: {problem}", now=now)
+            return await self._refuse(message, 0, f"given up: {problem}", now)
         self._metrics.message_sent("resent", None)
         _log.info("message never reached Twilio", message_id=message.id, attempts=attempts)
         wait = timedelta(seconds=self._backoff_s(message.attempts))
@@ -335,23 +380,6 @@ class Outbox:
         return False
 
 
-def match_sent(message: Outgoing, unclaimed: Sequence[SentMessage]) -> SentMessage | None:
-    """The listed message that is `message`, oldest first; None when there is none.
-
-    Only messages to the same person that no other of ours has claimed are given, and at most one of a
-    person's is ever in doubt. A template's body is written by Twilio, so for a message that went as one, any
-    unclaimed message counts.
-    """
-    candidates = sorted(unclaimed, key=lambda sent: sent.created_at)
-    for sent in candidates:
-        if sent.body.strip() == message.text.strip():
-            return sent
-    return candidates[0] if candidates and _may_have_gone_as_template(message) else None
-
-
-def _may_have_gone_as_template(message: Outgoing) -> bool:
-    since, opened_at = message.sending_since, message.window_opened_at
-    if message.template is None or since is None:
-        return False
-    # Whoever has written since then, to answer this very message maybe, has hidden what the window was like.
-    return goes_as_template(message, since) or (opened_at is not None and opened_at > since)
+def _form(message: Outgoing) -> str | None:
+    """The template as which a message goes; None as its text."""
+    return message.template.sid if message.as_template and message.template is not None else None

@@ -18,7 +18,7 @@ from actors.calls import (
 from actors.ports import AwaitedCall
 from daemon.store.person import find_or_make_person
 from daemon.store.pool import Pool
-from daemon.store.values import sole, storable, storable_or_none, to_jsonb
+from daemon.store.values import Row, sole, storable, storable_or_none, to_jsonb
 
 _DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
 
@@ -94,6 +94,12 @@ DELETE FROM batch_recipient WHERE batch_id = %(id)s AND recipient_id <> ALL(%(re
 
 _SETTLED_BATCHES = "SELECT id, settled_at FROM batch WHERE settled_at IS NOT NULL"
 
+_AWAITED = """
+SELECT id, sighting, outcome, phone_number, attempts, seen_at
+FROM call
+WHERE id = %(call_id)s AND follow_up = 'awaiting_details'
+"""
+
 _AWAITING_DETAILS = """
 SELECT id, sighting, outcome, phone_number, attempts, seen_at
 FROM call
@@ -168,6 +174,8 @@ class PostgresCalls:
 
     async def save_batch(self, batch: Batch, *, is_settled: bool) -> None:
         summary = batch.summary
+        # One statement cannot write a row twice: of a recipient that is listed twice the later line counts.
+        recipients = {recipient.id: recipient for recipient in batch.recipients}
         values = {
             "id": summary.id,
             "name": storable(summary.name),
@@ -176,8 +184,8 @@ class PostgresCalls:
             "created_at": summary.created_at,
             "updated_at": summary.updated_at,
             "settled_at": summary.updated_at if is_settled else None,
-            "recipients": to_jsonb([_recipient_columns(recipient) for recipient in batch.recipients]),
-            "recipient_ids": [recipient.id for recipient in batch.recipients],
+            "recipients": to_jsonb([_recipient_columns(recipient) for recipient in recipients.values()]),
+            "recipient_ids": list(recipients),
         }
         async with self.pool.transaction() as connection:
             for statement in (_SAVE_BATCH, _SAVE_RECIPIENTS, _REMOVE_RECIPIENTS):
@@ -188,17 +196,11 @@ class PostgresCalls:
 
     async def awaiting_details(self, *, now: datetime, limit: int) -> Sequence[AwaitedCall]:
         rows = await self.pool.fetch_all(_AWAITING_DETAILS, {"now": now, "limit": limit})
-        return [
-            AwaitedCall(
-                id=row[0],
-                sighting=CallSighting(row[1]),
-                outcome=CallOutcome(row[2]) if row[2] else None,
-                phone_number=row[3],
-                attempts=row[4],
-                seen_at=row[5],
-            )
-            for row in rows
-        ]
+        return [_awaited(row) for row in rows]
+
+    async def awaited(self, call_id: str) -> AwaitedCall | None:
+        row = await self.pool.fetch_one(_AWAITED, {"call_id": call_id})
+        return None if row is None else _awaited(row)
 
     async def postpone(self, call_id: str, *, until: datetime) -> None:
         await self.pool.execute(_POSTPONE, {"call_id": call_id, "until": until})
@@ -243,6 +245,17 @@ class PostgresCalls:
 
     async def give_up(self, call_id: str, *, reason: str) -> None:
         await self.pool.execute(_GIVE_UP, {"call_id": call_id, "reason": storable(reason)})
+
+
+def _awaited(row: Row) -> AwaitedCall:
+    return AwaitedCall(
+        id=row[0],
+        sighting=CallSighting(row[1]),
+        outcome=CallOutcome(row[2]) if row[2] else None,
+        phone_number=row[3],
+        attempts=row[4],
+        seen_at=row[5],
+    )
 
 
 def _merged(calls: Sequence[SeenCall]) -> dict[str, dict[str, Any]]:

@@ -41,13 +41,15 @@ WHERE person_id = %(person_id)s AND started_at IS NOT NULL
 ORDER BY started_at DESC, id DESC
 """
 
-# What never reached the person is no part of what was said.
+# What never reached the person is no part of what was said. What waits for the person will have been read when the
+# agent speaks again; the template that asks for an answer is none of the agent's words.
 _MESSAGES = """
 SELECT m.direction, m.content, m.created_at
 FROM conversation c
 CROSS JOIN LATERAL (
     SELECT id, direction, content, created_at FROM message
     WHERE conversation_id = c.id AND status NOT IN ('received', 'undelivered', 'failed', 'refused')
+        AND purpose IS DISTINCT FROM 'reopening'
     ORDER BY id DESC LIMIT %(messages_max)s
 ) m
 WHERE c.person_id = %(person_id)s

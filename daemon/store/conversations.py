@@ -37,15 +37,15 @@ _QUEUE_OPENING = """
 WITH due AS (
     UPDATE call SET follow_up = 'queued', follow_up_note = %(note)s, updated_at = %(now)s
     WHERE id = %(call_id)s AND follow_up = 'due' AND conversation_id = %(conversation_id)s
-    RETURNING id, person_id, conversation_id
+    RETURNING id, person_id, conversation_id, coalesce(batch_id, agent_id) AS campaign
 )
 INSERT INTO message (
     conversation_id, person_id, direction, address, content, status, created_at, purpose,
-    template_sid, template_variables, call_id, note
+    template_sid, template_variables, call_id, note, campaign
 )
 SELECT
     conversation_id, person_id, 'outbound', %(address)s, %(text)s, 'pending', %(now)s, 'opening',
-    %(template_sid)s, %(template_variables)s::jsonb, id, %(note)s
+    %(template_sid)s, %(template_variables)s::jsonb, id, %(note)s, campaign
 FROM due
 RETURNING true
 """

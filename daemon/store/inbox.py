@@ -26,7 +26,9 @@ WITH spot AS (
         AND (p.phone_number IS NOT NULL OR %(phone_number)s::text IS NULL)
         AND NOT EXISTS (
             SELECT FROM unnest(%(others)s::text[]) AS o (identity)
-            WHERE NOT EXISTS (SELECT FROM person_identity k WHERE k.identity = o.identity)
+            WHERE NOT EXISTS (
+                SELECT FROM person_identity k WHERE k.identity = o.identity AND k.person_id = i.person_id
+            )
         )
     FOR NO KEY UPDATE OF c
 ), stored AS (

@@ -20,14 +20,14 @@ from daemon.store.values import Row, sole
 
 _MESSAGES_MAX = 500
 
-# Each count is one partial index.
+# Each count is one partial index. Of a reopening that failed, what waited behind it is counted.
 _QUEUES = """
 SELECT
     (SELECT count(*) FROM message WHERE status = 'received'),
     (SELECT count(*) FROM message WHERE status = 'pending'),
     (SELECT count(*) FROM message WHERE status = 'sending'),
     (SELECT count(*) FROM message d
-     WHERE d.status IN ('undelivered', 'failed', 'refused')
+     WHERE d.status IN ('undelivered', 'failed', 'refused') AND d.purpose <> 'reopening'
         AND NOT EXISTS (SELECT FROM message r WHERE r.replaces_id = d.id))
 """
 
@@ -88,7 +88,9 @@ FROM (
             jsonb_strip_nulls(jsonb_build_object(
                 'id', id, 'direction', direction, 'status', status, 'kind', kind, 'purpose', purpose,
                 'error_code', error_code, 'error_detail', error_detail, 'template_sid', template_sid,
-                'call_id', call_id, 'replaces_id', replaces_id, 'note', note, 'accepted_at', accepted_at
+                'sent_as', CASE WHEN as_template_at IS NOT NULL THEN 'template' WHEN accepted_at IS NOT NULL THEN 'text' END,
+                'call_id', call_id, 'replaces_id', replaces_id, 'note', note, 'accepted_at', accepted_at,
+                'not_before', CASE WHEN status = 'pending' THEN not_before END
             ))
         FROM message
         WHERE conversation_id = %(conversation_id)s

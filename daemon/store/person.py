@@ -11,6 +11,19 @@ SELECT pg_advisory_xact_lock(key)
 FROM (SELECT DISTINCT hashtextextended(name, 0) AS key FROM unnest(%(identities)s::text[]) AS name ORDER BY key) AS k
 """
 
+# A number goes to somebody else one day, and then comes with another user id of WhatsApp's: whoever had it before has it
+# no longer. What begins with a plus sign is a number, anything else a user id.
+_RELEASE_NUMBERS = """
+DELETE FROM person_identity n
+WHERE n.identity = ANY(%(numbers)s::text[])
+    AND EXISTS (
+        SELECT FROM person_identity u WHERE u.person_id = n.person_id AND NOT starts_with(u.identity, '+')
+    )
+    AND NOT EXISTS (
+        SELECT FROM person_identity u WHERE u.person_id = n.person_id AND u.identity = ANY(%(user_ids)s::text[])
+    )
+"""
+
 _FIND = """
 SELECT i.person_id
 FROM unnest(%(identities)s::text[]) WITH ORDINALITY AS named (identity, place)
@@ -40,15 +53,20 @@ async def find_or_make_person(
 ) -> int:
     """The person with one of these identities, the first that is known deciding; a new one where none is.
 
-    Identities that nobody has become this person's; number and name are filled in where they are missing. To be
-    called inside a transaction, which then holds the identities against everybody else who makes people.
+    Identities that nobody has become this person's, and so does a number that came with another person's user id
+    before; number and name are filled in where they are missing. To be called inside a transaction, which then holds
+    the identities against everybody else who makes people.
     """
     known = {
         "identities": list(identities),
+        "numbers": [identity for identity in identities if identity.startswith("+")],
+        "user_ids": [identity for identity in identities if not identity.startswith("+")],
         "phone_number": storable_or_none(phone_number),
         "name": storable_or_none(name),
     }
     await connection.run_statement(_LOCK_IDENTITIES, known)
+    if known["numbers"] and known["user_ids"]:
+        await connection.run_statement(_RELEASE_NUMBERS, known)
     found = await connection.fetch_one(_FIND, known)
     if found is None:
         found = sole(await connection.fetch_one(_MAKE, known))

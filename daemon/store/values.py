@@ -19,8 +19,13 @@ _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 # An attempt under way is not counted among those before it.
 OUTGOING = """
     m.id, m.person_id, m.conversation_id, m.address, m.purpose, m.content, m.template_sid, m.template_variables,
-    m.must_use_template, m.attempts - (m.status = 'sending')::integer, m.created_at, m.sending_since,
-    (SELECT max(i.created_at) FROM message i WHERE i.person_id = m.person_id AND i.direction = 'inbound')
+    m.must_use_template AND NOT EXISTS (
+        SELECT FROM message i
+        WHERE i.person_id = m.person_id AND i.direction = 'inbound' AND i.created_at > m.created_at
+    ),
+    m.attempts - (m.status = 'sending')::integer, coalesce(m.written_at, m.created_at), m.sending_since,
+    (SELECT max(i.created_at) FROM message i WHERE i.person_id = m.person_id AND i.direction = 'inbound'),
+    m.as_template_at IS NOT NULL
 """
 
 
@@ -97,4 +102,5 @@ def outgoing(row: Row) -> Outgoing:
         created_at=row[10],
         sending_since=row[11],
         window_opened_at=row[12],
+        as_template=row[13],
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 from attrs import evolve
 
-from actors.messages import Outgoing, Template
+from actors.messages import Outgoing, Purpose, Template
+from actors.metrics import Metrics, NoMetrics
 from actors.ports import Answer
 from tests.actors.worlds import OUTBOX_RULES, World, open_world
 from tests.memory.database import Outbound
@@ -16,11 +17,16 @@ TEMPLATE = Template(sid="HX1")
 
 
 def address_of(person: int) -> str:
-    return f"+52551234000{person}"
+    return f"+5255{12340000 + person}"
 
 
 async def queue(
-    world: World, *texts: str, person: int = 1, template: Template | None = None, is_told: bool = True
+    world: World,
+    *texts: str,
+    person: int = 1,
+    template: Template | None = None,
+    purpose: Purpose = Purpose.ANSWER,
+    is_told: bool = True,
 ) -> int:
     """Put texts into somebody's lane; returns the person's id. The person's window is open."""
     person_id = await world.writes("…", who=address_of(person), is_told=False)
@@ -28,8 +34,10 @@ async def queue(
     assert work.conversation_id is not None
     answer = Answer(address=address_of(person), pieces=texts, template=template)
     await world.store.add_answer(work.conversation_id, answer, now=world.clock.now())
+    for message in world.outbound[-len(texts) :]:
+        message.purpose = purpose
     if is_told:
-        world.outbox.due(person_id)
+        world.outbox.due(person_id, purpose)
     return person_id
 
 
@@ -49,7 +57,13 @@ def first(world: World) -> Outbound:
 
 
 @asynccontextmanager
-async def sending(*, is_running: bool = True, **rules: Any) -> AsyncIterator[World]:
+async def sending(
+    *, is_running: bool = True, metrics: Metrics | None = None, **rules: Any
+) -> AsyncIterator[World]:
     """A world in which nobody answers and only the outbox works."""
-    async with open_world(outbox_rules=evolve(OUTBOX_RULES, **rules), has_outbox=is_running) as world:
+    async with open_world(
+        outbox_rules=evolve(OUTBOX_RULES, **rules),
+        outbox_metrics=metrics or NoMetrics(),
+        has_outbox=is_running,
+    ) as world:
         yield world

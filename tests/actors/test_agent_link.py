@@ -10,11 +10,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from typing_extensions import override
 
 from actors.agent_events import AgentEvent, AgentReplied, SessionEnd, SessionOpened, SessionPlan, ToolCalled
+from actors.alerts import Alerts
+from actors.conversation.agent_access import AgentAccess
 from actors.conversation.agent_link import AgentLink
 from actors.conversation.socket_budget import SocketBudget
 from actors.conversation.turn_in_flight import Link
 from actors.metrics import NoMetrics
+from tests.actors.worlds import ACCESS_RULES
 from tests.memory.agent import LOST, REFUSED, MemoryAgent, Start
+from tests.memory.clock import VirtualClock
 
 PLAN = SessionPlan(agent_id="agent_text", user_id="5f1c")
 TOOL = ToolCalled(name="ask", call_id="t1", parameters={}, expects_response=True, event_id=7)
@@ -40,13 +44,17 @@ class Caller:
 
     nursery: trio.Nursery
     agent: MemoryAgent = field(factory=MemoryAgent)
-    budget: SocketBudget = field(factory=lambda: SocketBudget(2))
+    seats: int = 2
     metrics: SessionMetrics = field(factory=SessionMetrics)
     heard: list[AgentEvent | SessionEnd] = field(factory=list)
+    budget: SocketBudget = field(init=False)
+    access: AgentAccess = field(init=False)
     link: AgentLink = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.link = AgentLink(self.agent, self.budget, self.metrics, self.heard.append)
+        self.budget = SocketBudget(self.seats)
+        self.access = AgentAccess(ACCESS_RULES, budget=self.budget, alerts=Alerts(VirtualClock()))
+        self.link = AgentLink(self.agent, self.access, self.metrics, self.heard.append)
 
     async def open(self) -> None:
         self.link.open(self.nursery, PLAN)
@@ -71,10 +79,10 @@ def has_tool_calls(caller: Caller) -> bool:
 
 
 @asynccontextmanager
-async def calling() -> AsyncIterator[Caller]:
+async def calling(*, seats: int = 2) -> AsyncIterator[Caller]:
     with trio.fail_after(1e6):
         async with trio.open_nursery() as nursery:
-            yield Caller(nursery)
+            yield Caller(nursery, seats=seats)
             nursery.cancel_scope.cancel()
 
 
@@ -128,9 +136,7 @@ async def test_a_session_that_does_not_come_about_is_heard_as_its_end(autojump_c
 
 
 async def test_without_a_seat_no_session_is_asked_for(autojump_clock: MockClock) -> None:
-    async with calling() as caller:
-        caller.budget = SocketBudget(0)
-        caller.link.budget = caller.budget
+    async with calling(seats=0) as caller:
         caller.link.open(caller.nursery, PLAN)
         await trio.sleep(10)
 
@@ -215,11 +221,10 @@ async def test_a_session_is_idle_from_when_it_was_said_so_until_it_is_needed(
 
 
 async def test_an_idle_session_gives_way_to_another(autojump_clock: MockClock) -> None:
-    async with calling() as caller:
-        caller.budget = caller.link.budget = SocketBudget(1)
+    async with calling(seats=1) as caller:
         await caller.open()
         caller.link.idle()
-        other = AgentLink(caller.agent, caller.budget, caller.metrics, caller.heard.append)
+        other = AgentLink(caller.agent, caller.access, caller.metrics, caller.heard.append)
         other.open(caller.nursery, PLAN)
         await trio.sleep(1)
 

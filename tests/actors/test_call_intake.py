@@ -187,3 +187,45 @@ async def test_whichever_sighting_comes_first_one_follow_up_comes_of_it(
     assert len(desk.database.calls) == 1
     assert len(desk.database.conversations) == 1
     assert len(desk.metrics.found) == 1
+
+
+@pytest.mark.parametrize(
+    ("seen", "told", "outcome", "number"),
+    [
+        (CallOutcome.VOICEMAIL, CallOutcome.COMPLETED, CallOutcome.VOICEMAIL, "+525512345678"),
+        (CallOutcome.VOICEMAIL, CallOutcome.FAILED, CallOutcome.VOICEMAIL, "+525512345678"),
+        (CallOutcome.FAILED, CallOutcome.COMPLETED, CallOutcome.COMPLETED, "+525512345678"),
+        (None, CallOutcome.COMPLETED, CallOutcome.COMPLETED, None),
+    ],
+)
+async def test_what_a_batch_knew_counts_for_details_that_come_unasked_as_for_fetched_ones(
+    autojump_clock: MockClock,
+    seen: CallOutcome | None,
+    told: CallOutcome,
+    outcome: CallOutcome,
+    number: str | None,
+) -> None:
+    asked, unasked = Desk(), Desk()
+    details = evolve(DETAILS, outcome=told, phone_number=None)
+    for desk in (asked, unasked):
+        await desk.intake.see([evolve(SEEN, outcome=seen, phone_number=number)])
+    awaited = await MemoryCalls(asked.database).awaited("conv_1")
+    assert awaited is not None
+
+    await asked.intake.take_awaited(details, awaited)
+    await unasked.intake.take_told(details)
+
+    for desk in (asked, unasked):
+        call = desk.database.calls["conv_1"]
+        assert (call.outcome, call.phone_number) == (outcome, number)
+        assert call.follow_up is (FollowUpState.DUE if number else FollowUpState.NONE)
+        assert bool(desk.due) == bool(number)
+
+
+async def test_details_that_nobody_waits_for_any_more_change_nothing(autojump_clock: MockClock) -> None:
+    desk = Desk()
+    await desk.take(DETAILS)
+
+    await desk.intake.take_told(evolve(DETAILS, outcome=CallOutcome.FAILED))
+
+    assert desk.database.calls["conv_1"].outcome is CallOutcome.COMPLETED

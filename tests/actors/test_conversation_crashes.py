@@ -158,6 +158,7 @@ async def tell(story: Story, fault: Fault | None = None) -> tuple[End, list[str]
             world.outbox_store.calls.clear()
             fault.put_into(world)
         await world.start_recovery()
+        await world.start_readmission()
         await story(world)
         await trio.sleep(LONG_S)
         end = End(

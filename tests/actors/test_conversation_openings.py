@@ -119,7 +119,7 @@ async def test_a_text_that_fails_ends_the_follow_up_with_an_alert(autojump_clock
 
         assert world.sent == []
         assert world.follow_up() is FollowUpState.NONE
-        assert world.alert_keys == ["text_opening"]
+        assert world.alert_keys == ["text_completed"]
 
 
 async def test_a_template_variable_that_fails_costs_the_template_and_not_the_text(
@@ -131,7 +131,7 @@ async def test_a_template_variable_that_fails_costs_the_template_and_not_the_tex
         await trio.sleep(5)
 
         assert world.messaging.bodies == [OPENING]
-        assert world.alert_keys == ["text_opening"]
+        assert world.alert_keys == ["template_opening"]
 
 
 async def test_an_opening_carries_its_template(autojump_clock: MockClock) -> None:

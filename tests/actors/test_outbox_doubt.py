@@ -6,7 +6,7 @@ from trio.testing import MockClock
 
 from actors.messages import DeliveryStatus, NotSent, SentMessage, StatusReport
 from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError
-from actors.watch.outbox import match_sent
+from actors.watch.sent_match import match_sent
 from daemon.rules import outbox_rules
 from daemon.settings import Settings
 from tests.actors.lanes import TEMPLATE, address_of, claim, first, queue, sending, statuses
@@ -173,8 +173,8 @@ async def test_a_template_in_doubt_is_found_though_twilio_wrote_its_words(autoju
         world.database.inbound.clear()
         await trio.sleep(60)
 
-        assert world.messaging.bodies == ["template of uno"]
-        assert statuses(world) == ["accepted"]
+        assert world.messaging.bodies == ["template of [HX1]"]
+        assert statuses(world) == ["pending", "accepted"]
 
 
 async def test_doubts_of_one_are_no_concern_of_another(autojump_clock: MockClock) -> None:
@@ -310,4 +310,4 @@ async def test_a_template_in_doubt_is_found_though_the_person_has_answered_it(
         await world.writes("hola", who=address_of(1), is_told=False)
         await trio.sleep(60)
 
-        assert world.messaging.bodies == ["template of uno"]
+        assert world.messaging.bodies == ["template of [HX1]", "uno"]

@@ -36,6 +36,7 @@ class Office:
     began: list[int] = field(factory=list)
     alive: set[int] = field(factory=set)
     parked: list[int] = field(factory=list)
+    released: list[int] = field(factory=list)
     registry: Registry[str] = field(init=False)
 
     def open(self, supervisor: Supervisor) -> None:
@@ -47,6 +48,7 @@ class Office:
             intensity=INTENSITY,
             park_s=PARK_S,
             on_parked=self.parked.append,
+            on_released=self.released.append,
         )
 
     def _make_run(self, key: int, mailbox: Mailbox[str]) -> RunChild:
@@ -207,11 +209,13 @@ async def test_a_parked_actor_gets_another_chance_after_a_while(autojump_clock: 
     async with open_office() as office:
         await _park(office, 7)
         await trio.sleep(PARK_S)
+        assert office.released == []
         assert office.registry.post(7, "a")
         await trio.sleep(1)
 
         assert office.done == [(7, "a")]
         assert office.registry.parked == []
+        assert office.released == [7]
 
 
 async def test_releasing_who_is_not_parked_does_nothing(autojump_clock: MockClock) -> None:
@@ -221,6 +225,7 @@ async def test_releasing_who_is_not_parked_does_nothing(autojump_clock: MockCloc
         office.registry.release(8)
         await trio.sleep(1)
 
+        assert office.released == []
         assert 7 in office.registry
         assert office.done == [(7, "a")]
 

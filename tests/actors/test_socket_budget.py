@@ -5,7 +5,13 @@ import trio
 from attrs import define
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from actors.conversation.socket_budget import YIELD_TIMEOUT_S, NoSeatError, SocketBudget
+from actors.conversation.socket_budget import (
+    RAISE_EVERY_S,
+    RAISES,
+    YIELD_TIMEOUT_S,
+    NoSeatError,
+    SocketBudget,
+)
 
 
 @define(eq=False)
@@ -130,6 +136,58 @@ async def test_a_wait_that_was_cancelled_takes_no_seat(autojump_clock: MockClock
         await trio.sleep(10)
 
         assert len(budget) == 0
+
+
+async def test_what_nobody_needs_yet_makes_nobody_give_way(autojump_clock: MockClock) -> None:
+    budget = SocketBudget(1)
+    async with trio.open_nursery() as nursery:
+        (idle,) = await seated(nursery, budget, 0.0)
+        with pytest.raises(NoSeatError):
+            await budget.take(Holder(budget, nursery), is_ahead=True)
+
+        assert idle.was_asked == 0
+
+
+async def test_who_needs_a_seat_comes_before_who_does_not_yet(autojump_clock: MockClock) -> None:
+    budget, seated_at = SocketBudget(1), dict[bool, float]()
+
+    async def sit(*, is_ahead: bool) -> None:
+        holder = Holder(budget, nursery)
+        await budget.take(holder, is_ahead=is_ahead)
+        seated_at[is_ahead] = trio.current_time()
+        nursery.start_soon(_leave_after, holder, 1.0)
+
+    async with trio.open_nursery() as nursery:
+        (busy,) = await seated(nursery, budget, None)
+        nursery.start_soon(_leave_after, busy, 1.0)
+        nursery.start_soon(lambda: sit(is_ahead=True))
+        await wait_all_tasks_blocked()
+        nursery.start_soon(lambda: sit(is_ahead=False))
+
+    assert seated_at == {False: 1, True: 2}
+
+
+async def test_a_lowered_limit_is_raised_step_by_step(autojump_clock: MockClock) -> None:
+    budget = SocketBudget(40)
+    async with trio.open_nursery() as nursery:
+        await seated(nursery, budget, *[None] * 11)
+        budget.lower()
+        limits = []
+        for _ in range(4):
+            limits.append(budget.limit)
+            await trio.sleep(RAISE_EVERY_S)
+        assert limits == [10, 12, 14, 16]
+        assert budget.is_lowered
+
+        await trio.sleep(RAISE_EVERY_S * RAISES)
+        assert budget.limit == 40
+        assert not budget.is_lowered
+
+
+async def test_a_limit_is_never_lowered_to_nothing() -> None:
+    budget = SocketBudget(10)
+    budget.lower()
+    assert budget.limit == 1
 
 
 async def test_leaving_without_a_seat_does_nothing() -> None:

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from actors.alerts import Alerts
 from actors.calls import CallAnalysis, CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
 from actors.conversation.actor import ConversationActor
+from actors.conversation.agent_access import AccessRules, AgentAccess
 from actors.conversation.mail import ConversationMessage, MessageArrived, Nudge
 from actors.conversation.socket_budget import SocketBudget
 from actors.conversation.texts import Texts, TextSources
@@ -19,12 +20,13 @@ from actors.conversation.turn import CoalescingRules
 from actors.conversation.turn_in_flight import TurnRules
 from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import InboundMessage, Purpose
-from actors.metrics import NoMetrics
+from actors.metrics import Metrics, NoMetrics
 from actors.ports import ConversationStore, OutboxStore
 from actors.runtime.mailbox import Mailbox
 from actors.runtime.registry import Registry
 from actors.runtime.supervisor import ChildSpec, RestartIntensity, RestartPolicy, RunChild, Supervisor
 from actors.watch.outbox import Outbox, OutboxRules
+from actors.watch.readmission import Readmission
 from actors.watch.recovery import Recovery
 from tests.memory.agent import MemoryAgent
 from tests.memory.calls import MemoryCalls
@@ -48,11 +50,15 @@ RULES = ConversationRules(
     failed_turn_retry_s=60,
     failed_turn_retry_max_s=3600,
     history_messages=20,
+    turn_text_max=8000,
     template_sids={},
 )
+ACCESS_RULES = AccessRules(connects_per_second=10, refused_retry_first_s=30, refused_retry_max_s=600)
 OUTBOX_RULES = OutboxRules(
     messages_per_second=80,
     concurrency=4,
+    person_burst=10,
+    person_every_s=6,
     sweep_every_s=2,
     look_up_after_s=5,
     certain_after_s=20,
@@ -82,6 +88,8 @@ class World:
     nursery: trio.Nursery
     rules: ConversationRules = RULES
     outbox_rules: OutboxRules = OUTBOX_RULES
+    outbox_metrics: Metrics = Factory(NoMetrics)
+    access_rules: AccessRules = ACCESS_RULES
     texts: TextSources = TEXTS
     sockets_max: int = 500
     has_outbox: bool = True
@@ -95,6 +103,7 @@ class World:
     outbox_store: "FaultyStore" = field(init=False)
     alerts: Alerts = field(init=False)
     budget: SocketBudget = field(init=False)
+    access: AgentAccess = field(init=False)
     supervisor: Supervisor = field(init=False)
     outbox: Outbox = field(init=False)
     conversations: Registry[ConversationMessage] = field(init=False)
@@ -106,6 +115,7 @@ class World:
         self.outbox_store = FaultyStore(MemoryOutbox(self.database))
         self.alerts = Alerts(self.clock)
         self.budget = SocketBudget(self.sockets_max)
+        self.access = AgentAccess(self.access_rules, budget=self.budget, alerts=self.alerts)
         self.supervisor = Supervisor(metrics=NoMetrics())
         self.outbox = Outbox(
             store=cast("OutboxStore", self.outbox_store),
@@ -113,7 +123,7 @@ class World:
             rules=self.outbox_rules,
             clock=self.clock,
             alerts=self.alerts,
-            metrics=NoMetrics(),
+            metrics=self.outbox_metrics,
         )
         self.conversations = Registry(
             self.supervisor,
@@ -135,7 +145,7 @@ class World:
     def _seen_by_actors(self) -> ConversationWorld:
         return ConversationWorld(
             sessions=self.agent,
-            budget=self.budget,
+            access=self.access,
             store=self.store,
             messaging=self.messaging,
             outbox_due=self._outbox_due,
@@ -145,9 +155,9 @@ class World:
             clock=self.clock,
         )
 
-    def _outbox_due(self, person_id: int) -> None:
+    def _outbox_due(self, person_id: int, purpose: Purpose) -> None:
         self.told_outbox.append(person_id)
-        self.outbox.due(person_id)
+        self.outbox.due(person_id, purpose)
 
     async def start(self) -> None:
         await self.nursery.start(self.supervisor.run)
@@ -164,8 +174,18 @@ class World:
             clock=self.clock,
             alerts=self.alerts,
             every_s=every_s,
+            is_crowded=lambda: self.access.is_crowded,
         )
         await self._watch("recovery", recovery.run)
+
+    async def start_readmission(self) -> None:
+        readmission = Readmission(
+            access=self.access,
+            store=MemoryRecovery(self.database),
+            conversations=self.conversations,
+            page_size=10,
+        )
+        await self._watch("readmission", readmission.run)
 
     async def _watch(self, name: str, run: RunChild) -> None:
         await self.supervisor.start(ChildSpec(name=name, run=run, policy=RestartPolicy.PERMANENT, kind=name))

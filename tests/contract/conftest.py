@@ -4,19 +4,15 @@ import pytest
 
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
+from daemon.store.holds import PostgresHolds
 from daemon.store.inbox import PostgresInbox
 from daemon.store.migrate import migrate
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.pool import Pool
 from daemon.store.recovery import PostgresRecovery
-from tests.contract.peeking import MemoryPeek, PostgresPeek
-from tests.contract.stores import Stores
-from tests.memory.calls import MemoryCalls
-from tests.memory.conversations import MemoryConversations
+from tests.contract.peeking import PostgresPeek
+from tests.contract.stores import Stores, stores_in_memory
 from tests.memory.database import MemoryDatabase
-from tests.memory.inbox import MemoryInbox
-from tests.memory.outbox import MemoryOutbox
-from tests.memory.recovery import MemoryRecovery
 
 
 @pytest.fixture
@@ -26,14 +22,7 @@ def memory_database() -> MemoryDatabase:
 
 @pytest.fixture
 def memory_stores(memory_database: MemoryDatabase) -> Stores:
-    return Stores(
-        inbox=MemoryInbox(memory_database),
-        calls=MemoryCalls(memory_database),
-        conversations=MemoryConversations(memory_database),
-        outbox=MemoryOutbox(memory_database),
-        recovery=MemoryRecovery(memory_database),
-        peek=MemoryPeek(memory_database),
-    )
+    return stores_in_memory(memory_database)
 
 
 @pytest.fixture
@@ -45,6 +34,7 @@ async def postgres_stores(pool: Pool) -> Stores:
         calls=PostgresCalls(pool),
         conversations=PostgresConversations(pool),
         outbox=PostgresOutbox(pool),
+        holds=PostgresHolds(pool),
         recovery=PostgresRecovery(pool),
         peek=PostgresPeek(pool),
     )

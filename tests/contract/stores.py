@@ -11,13 +11,21 @@ from actors.ports import (
     Answer,
     CallStore,
     ConversationStore,
+    HoldStore,
     InboxStore,
     Opening,
     OutboxStore,
     Received,
     RecoveryStore,
 )
-from tests.contract.peeking import Peek
+from tests.contract.peeking import MemoryPeek, Peek
+from tests.memory.calls import MemoryCalls
+from tests.memory.conversations import MemoryConversations
+from tests.memory.database import MemoryDatabase
+from tests.memory.holds import MemoryHolds
+from tests.memory.inbox import MemoryInbox
+from tests.memory.outbox import MemoryOutbox
+from tests.memory.recovery import MemoryRecovery
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -36,6 +44,7 @@ class Stores:
     calls: CallStore
     conversations: ConversationStore
     outbox: OutboxStore
+    holds: HoldStore
     recovery: RecoveryStore
     peek: Peek
 
@@ -100,6 +109,18 @@ class Stores:
 
     async def is_due(self, person_id: int, call_id: str = "conv_1") -> bool:
         return call_id in (await self.conversations.work(person_id)).due_calls
+
+
+def stores_in_memory(database: MemoryDatabase) -> Stores:
+    return Stores(
+        inbox=MemoryInbox(database),
+        calls=MemoryCalls(database),
+        conversations=MemoryConversations(database),
+        outbox=MemoryOutbox(database),
+        holds=MemoryHolds(database),
+        recovery=MemoryRecovery(database),
+        peek=MemoryPeek(database),
+    )
 
 
 def inbound(

@@ -49,6 +49,7 @@ REFUSED, BY_AGENT = SessionEndReason.REFUSED, SessionEndReason.ENDED_BY_AGENT
         (1002, FAILED),
         (1008, REFUSED),
         (1011, FAILED),
+        (1013, FAILED),
         (3000, REFUSED),
         (4300, FAILED),
         (4999, FAILED),
@@ -111,6 +112,16 @@ async def test_a_goodbye_before_the_session_began_is_a_failure() -> None:
     end, _ = await play(script)
 
     assert (end.reason, end.code) == (FAILED, 1000)
+
+
+async def test_a_start_closed_over_concurrency_says_that_there_are_too_many() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.close(1008, "Concurrent limit exceeded")
+
+    end, _ = await play(script)
+
+    assert (end.reason, end.code) == (SessionEndReason.FULL, 1008)
 
 
 async def test_a_drop_in_mid_answer_keeps_what_came_before() -> None:

@@ -141,6 +141,15 @@ async def test_quota_is_a_refusal_whatever_its_status() -> None:
     assert end.reason is REFUSED
 
 
+async def test_too_many_sessions_at_a_time_are_no_common_failure() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.refuse(429, b'{"detail":{"code":"concurrent_limit_exceeded","message":"Too many."}}')
+
+    end, _ = await play(script)
+
+    assert (end.reason, end.code) == (SessionEndReason.FULL, 429)
+
+
 async def test_a_server_that_accepts_and_stays_silent_is_given_up() -> None:
     async def script(peer: Peer) -> None:
         while await peer.stream.receive_some():
@@ -249,6 +258,7 @@ async def test_a_name_that_does_not_resolve_is_a_lost_connection() -> None:
     [
         (ApiUnavailableError("no answer within 15 s", status=None), LOST, None),
         (ApiUnavailableError("HTTP 503", status=503), FAILED, 503),
+        (ApiUnavailableError("HTTP 429", status=429, is_full=True), SessionEndReason.FULL, 429),
         (ApiRefusedError("HTTP 401 invalid_api_key", status=401), REFUSED, 401),
     ],
 )

@@ -180,6 +180,16 @@ async def test_a_batch_whose_answer_was_lost_is_found_and_not_sent_again(mishap:
         assert len(doubts) == 1
 
 
+async def test_a_batch_is_found_whose_connection_was_cut_after_it_had_arrived() -> None:
+    doubts: list[str] = []
+    async with served_lab() as served, calls_of(served, doubts=doubts) as calls:
+        served.fault("rest_answer_lost", path="submit")
+        batch_id = await calls.submit(order_for(served))
+
+        assert list(served.lab.batches.all) == [batch_id]
+        assert submissions(served) == len(doubts) == 1
+
+
 async def test_it_is_found_although_the_list_is_away_for_a_moment() -> None:
     async with served_lab() as served:
 

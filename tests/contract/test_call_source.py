@@ -72,9 +72,10 @@ def paging(cursor_name: str, pages: Mapping[str | None, object]) -> Api:
     "base_url", ["https://api.example.org", "https://api.example.org/", "https://api.example.org/v1/"]
 )
 async def test_the_base_url_may_carry_its_version(base_url: str) -> None:
-    api = answering(200, {"signed_url": "wss://x/y?conversation_signature=z"})
+    signed = "wss://api.example.org/y?conversation_signature=z"
+    api = answering(200, {"signed_url": signed})
 
-    assert await api.rest(base_url).signed_url("agent_1") == "wss://x/y?conversation_signature=z"
+    assert await api.rest(base_url).signed_url("agent_1") == signed
     (request,) = api.seen
     assert (
         str(request.url) == "https://api.example.org/v1/convai/conversation/get-signed-url?agent_id=agent_1"
@@ -90,6 +91,39 @@ async def test_the_key_is_not_shown() -> None:
 async def test_an_answer_without_a_signed_url_is_none(body: object) -> None:
     with pytest.raises(UnexpectedAnswerError):
         await answering(200, body).rest().signed_url("agent_1")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "signed"),
+    [
+        ("https://api.elevenlabs.io", "wss://api.eu.residency.elevenlabs.io/v1/convai/conversation"),
+        ("https://API.example.org", "wss://api.example.org/v1"),
+        ("http://127.0.0.1:3101", "ws://127.0.0.1:3101/v1"),
+    ],
+)
+async def test_a_talk_goes_to_the_host_that_was_asked_or_another_of_the_vendors(
+    base_url: str, signed: str
+) -> None:
+    assert await answering(200, {"signed_url": signed}).rest(base_url).signed_url("agent_1") == signed
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        "wss://evil.example/v1",
+        "wss://elevenlabs.io.evil.example/v1",
+        "wss://evilelevenlabs.io/v1",
+        "ws://api.elevenlabs.io/v1",
+        "https://api.elevenlabs.io/v1",
+        "wss://[::1/v1",
+        "wss:///v1",
+        "",
+    ],
+)
+async def test_a_talk_goes_nowhere_else(signed: str) -> None:
+    api = answering(200, {"signed_url": signed})
+    with pytest.raises(UnexpectedAnswerError):
+        await api.rest("https://api.elevenlabs.io").signed_url("agent_1")
 
 
 async def test_an_unknown_agent_is_a_refusal() -> None:

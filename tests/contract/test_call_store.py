@@ -302,6 +302,23 @@ async def test_a_call_that_nobody_has_seen_is_a_mistake(stores: Stores) -> None:
         await save(stores, details())
 
 
+async def test_a_call_is_awaited_until_its_details_are_in(stores: Stores) -> None:
+    await stores.calls.see([seen(outcome=CallOutcome.BUSY)], now=NOW)
+    await stores.calls.postpone("conv_1", until=LATER)
+
+    call = await stores.calls.awaited("conv_1")
+    assert call is not None
+    assert (call.outcome, call.phone_number, call.attempts, call.seen_at) == (
+        CallOutcome.BUSY,
+        ANA_CANONICAL,
+        1,
+        NOW,
+    )
+    await save(stores, details())
+    assert await stores.calls.awaited("conv_1") is None
+    assert await stores.calls.awaited("conv_none") is None
+
+
 # --- Batches ----------------------------------------------------------------------------------------------
 
 
@@ -327,6 +344,17 @@ async def test_settled_batches_tell_when_they_were_changed_last(stores: Stores) 
     await stores.calls.save_batch(batch("btcal_3"), is_settled=False)
 
     assert await stores.calls.settled_batches() == {"btcal_1": NOW, "btcal_2": LATER}
+
+
+async def test_a_recipient_that_is_listed_twice_is_one(stores: Stores) -> None:
+    once = batch()
+    (recipient,) = once.recipients
+    twice = evolve(once, recipients=[recipient, evolve(recipient, status="failed", call_id="conv_2")])
+
+    await stores.calls.save_batch(twice, is_settled=True)
+    await stores.calls.save_batch(twice, is_settled=True)
+
+    assert await stores.calls.settled_batches() == {"btcal_1": NOW}
 
 
 async def test_a_batch_that_goes_on_is_not_settled_any_more(stores: Stores) -> None:

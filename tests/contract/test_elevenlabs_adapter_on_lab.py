@@ -28,7 +28,7 @@ from tests.contract.lab_elevenlabs import KEY, SECRET, ServedLab, served_lab, we
 from tests.contract.scripted_agent import Ear
 
 PERMISSIONS = {"agent": {"first_message": True}, "conversation": {"text_only": True}}
-LOST, FAILED = SessionEndReason.LOST, SessionEndReason.FAILED
+LOST, FAILED, FULL = SessionEndReason.LOST, SessionEndReason.FAILED, SessionEndReason.FULL
 REFUSED, BY_AGENT = SessionEndReason.REFUSED, SessionEndReason.ENDED_BY_AGENT
 
 
@@ -172,7 +172,7 @@ async def test_replies_around_a_tool_all_arrive() -> None:
     [
         ("upgrade_401", REFUSED, 401),
         ("upgrade_403", REFUSED, 403),
-        ("upgrade_429", FAILED, 429),
+        ("upgrade_429", FULL, 429),
         ("upgrade_silent", LOST, None),
         ("metadata_never", LOST, None),
         ("quota_at_start", REFUSED, 3000),

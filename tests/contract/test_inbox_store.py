@@ -85,6 +85,34 @@ async def test_of_two_known_identities_the_first_listed_wins(stores: Stores) -> 
     assert (await stores.receive(inbound("SM4", identities=[ANA_CANONICAL, "MX.1A2B"]))) == other
 
 
+async def test_a_number_that_comes_with_another_user_id_is_somebody_elses_now(stores: Stores) -> None:
+    former = await stores.receive(inbound("SM1", identities=["MX.1A2B", ANA_CANONICAL]))
+
+    owner = await stores.receive(inbound("SM2", identities=["MX.9Z9Z", ANA_CANONICAL], profile_name="Otra"))
+
+    assert owner.is_new
+    assert owner.person_id != former.person_id
+    assert [m.sid for m in (await stores.conversations.work(former.person_id)).pending] == ["SM1"]
+    context = await stores.conversations.context(owner.person_id, messages_max=10)
+    assert context is not None
+    assert context.name == "Otra"
+    by_number = await stores.receive(inbound("SM3", identities=[ANA_CANONICAL]))
+    assert by_number.person_id == owner.person_id
+    assert (await stores.due_call()) == owner.person_id
+    by_user_id = await stores.receive(inbound("SM4", identities=["MX.1A2B"], phone_number=None))
+    assert by_user_id.person_id == former.person_id
+
+
+async def test_somebody_known_by_user_id_takes_over_a_number_of_another(stores: Stores) -> None:
+    await stores.receive(inbound("SM1", identities=["MX.1A2B", ANA_CANONICAL]))
+    mover = await stores.receive(inbound("SM2", identities=["MX.9Z9Z"], phone_number=None))
+
+    moved = await stores.receive(inbound("SM3", identities=["MX.9Z9Z", ANA_CANONICAL]))
+
+    assert moved.person_id == mover.person_id
+    assert (await stores.receive(inbound("SM4", identities=[ANA_CANONICAL]))).person_id == mover.person_id
+
+
 async def test_a_person_may_have_no_number(stores: Stores) -> None:
     received = await stores.receive(
         inbound("SM1", address="MX.1A2B", identities=["MX.1A2B"], phone_number=None)

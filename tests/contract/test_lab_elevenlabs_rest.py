@@ -9,7 +9,7 @@ import trio
 from daemon.lab.elevenlabs.agents import DEFAULT_CLIENT_EVENTS
 from daemon.lab.elevenlabs.known_faults import KNOWN_FAULTS
 from daemon.lab.elevenlabs.script import CallScript
-from tests.contract.lab_elevenlabs import ADVISOR_TOOL, ServedLab, served_lab
+from tests.contract.lab_elevenlabs import ADVISOR_TOOL, ServedLab, agent_body, served_lab
 
 AGENT_URL = "/v1/convai/agents"
 LIST_URL = "/v1/convai/conversations"
@@ -291,6 +291,41 @@ async def test_the_lab_counts_calls_and_lists_and_switches_faults() -> None:
         assert faults["on"] == {"answer_blank": {"probability": 0.5, "times": 2, "details": {}}}
         assert served.lab.faults.active == []
         assert (health["lab"], health["ok"]) == ("elevenlabs", True)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"probability": 1.5}, "probability: a number from 0 to 1"),
+        ({"probability": "often"}, "probability: a number from 0 to 1"),
+        ({"probability": True}, "probability: a number from 0 to 1"),
+        ({"times": 0}, "times: a whole number from 1"),
+        ({"times": 1.5}, "times: a whole number from 1"),
+        ({"details": {"seconds": "soon"}}, "details: seconds: a number from 0"),
+        ({"details": {"seconds": -1}}, "details: seconds: a number from 0"),
+        ({"details": {"tool": ["x"]}}, "details: tool: a number or a string"),
+        ({"details": ["seconds"]}, "details: an object"),
+        ({"chance": 1}, "no such setting of a fault: chance"),
+    ],
+)
+async def test_a_fault_that_cannot_be_is_refused(body: dict[str, Any], sentence: str) -> None:
+    async with served_lab() as served, served.client() as client:
+        refused = await client.put("/lab/faults/answer_delayed", json=body)
+
+        assert refused.status_code == 400
+        assert refused.json()["error"].startswith(sentence)
+        assert served.lab.faults.active == []
+
+
+async def test_what_was_asked_is_done_although_its_answer_is_lost() -> None:
+    async with served_lab() as served, served.client() as client:
+        served.fault("rest_answer_lost", path="agents")
+        assert (await client.get("/v1/convai/batch-calling/workspace")).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            await client.post(f"{AGENT_URL}/create", json=agent_body())
+
+        assert len(served.lab.world.agents) == 2
+        assert (await client.get(AGENT_URL)).status_code == 200
 
 
 async def test_a_reset_forgets_the_traffic_and_keeps_the_agents() -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 import trio
@@ -108,6 +109,26 @@ async def test_faults_are_switched_on_and_off() -> None:
     assert (refused.status_code, refused.headers["Retry-After"]) == (429, "9")
     assert set(left.json()["active"]) == {"html_502"}
     assert accepted.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"probability": 1.5}, "probability: a number from 0 to 1"),
+        ({"probability": -0.1}, "probability: a number from 0 to 1"),
+        ({"times": 0}, "times: a whole number from 1"),
+        ({"details": {"seconds": "soon"}}, "details: seconds: a number from 0"),
+        ({"details": {"code": "63016"}}, "details: code: a number from 0"),
+    ],
+)
+async def test_a_fault_that_cannot_be_is_refused(body: dict[str, Any], sentence: str) -> None:
+    async with served() as bench:
+        refused = await bench.http.put("/lab/faults/rest_slow", json=body)
+        shown = await bench.http.get("/lab/faults")
+
+    assert refused.status_code == 400
+    assert sentence in refused.json()["error"]
+    assert shown.json()["active"] == {}
 
 
 async def test_time_passes_on_request() -> None:

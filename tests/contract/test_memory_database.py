@@ -20,7 +20,7 @@ from tests.contract.stores import (
     report,
     seen,
 )
-from tests.memory.database import MemoryDatabase
+from tests.memory.database import HeldCampaign, MemoryDatabase
 
 ANSWER = Answer(address=ANA, pieces=["uno"])
 OPENING = Opening(call_id="conv_1", conversation_id=1, address=ANA, text="Hola")
@@ -38,6 +38,7 @@ METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
     "save_batch": lambda s: s.calls.save_batch(BATCH, is_settled=True),
     "settled_batches": lambda s: s.calls.settled_batches(),
     "awaiting_details": lambda s: s.calls.awaiting_details(now=NOW, limit=1),
+    "awaited": lambda s: s.calls.awaited("conv_1"),
     "postpone": lambda s: s.calls.postpone("conv_1", until=NOW),
     "save_details": lambda s: s.calls.save_details(
         details(),
@@ -63,6 +64,11 @@ METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
     "accepted": lambda s: s.outbox.accepted(2, sid="SM9", now=NOW),
     "refused": lambda s: s.outbox.refused(2, code=1, detail="", now=NOW),
     "release": lambda s: s.outbox.release(2, not_before=NOW),
+    "campaigns": lambda s: s.holds.campaigns(failed_since=NOW, openings=1),
+    "hold": lambda s: s.holds.hold("btcal_1", code=None, look_at=NOW, now=NOW),
+    "probe": lambda s: s.holds.probe("btcal_1", openings=1, look_at=NOW),
+    "release_campaigns": lambda s: s.holds.release(["btcal_1"], now=NOW),
+    "give_up_held": lambda s: s.holds.give_up_held(written_before=NOW, now=NOW),
     "known": lambda s: s.inbox.known(["SM1"]),
     "known_sids": lambda s: s.outbox.known_sids(["SM1"]),
     "report": lambda s: s.outbox.report(report("SM9", DeliveryStatus.SENT), now=NOW),
@@ -70,11 +76,12 @@ METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
 
 
 @pytest.fixture
-async def stores(memory_stores: Stores) -> Stores:
+async def stores(memory_stores: Stores, memory_database: MemoryDatabase) -> Stores:
     """Ana has written (message 1), something stands in her lane (message 2), and a call of hers was found."""
     person_id = await memory_stores.new_person("SM1")
     await memory_stores.queue(person_id, "cero")
     await memory_stores.calls.see([seen()], now=NOW)
+    memory_database.campaigns["btcal_1"] = HeldCampaign(id="btcal_1", failed_at=NOW)
     return memory_stores
 
 

@@ -394,3 +394,11 @@ class TestTyping:
     async def test_nothing_that_happens_to_it_matters(self, step: Step) -> None:
         async with scripted(step) as (_, origin), messaging_at(origin) as (messaging, _):
             await messaging.show_typing(SID)
+
+    async def test_a_crowd_of_them_leaves_the_connections_to_messages(self) -> None:
+        async with scripted(hang) as (script, origin), messaging_at(origin) as (messaging, _):
+            for crowd in (1, 2):
+                async with trio.open_nursery() as nursery:
+                    for _ in range(30):
+                        nursery.start_soon(messaging.show_typing, SID)
+                assert len(script.seen) == crowd * 8

@@ -1,5 +1,7 @@
 """The port `OutboxStore`: one lane per person, and statuses that only move forward."""
 
+from datetime import datetime
+
 import pytest
 
 from actors.messages import DeliveryStatus, Outgoing, Purpose
@@ -20,6 +22,12 @@ async def lanes(stores: Stores, *, limit: int = 10, exclude: set[int] | None = N
     return list(await stores.outbox.lanes(limit=limit, exclude=exclude or set()))
 
 
+def an_answer(person_id: int, *, in_doubt_since: datetime | None = None, not_before: datetime = NOW) -> Lane:
+    return Lane(
+        person_id=person_id, purpose=Purpose.ANSWER, in_doubt_since=in_doubt_since, not_before=not_before
+    )
+
+
 async def two_people(stores: Stores) -> tuple[int, int]:
     ana = await stores.new_person("SM1")
     other = await stores.receive(inbound("SM2", identities=["+573001112233"], phone_number="+573001112233"))
@@ -33,7 +41,7 @@ async def test_a_lane_is_there_while_anything_is_left_to_send(stores: Stores) ->
     person_id = await stores.new_person()
     assert await lanes(stores) == []
     await stores.queue(person_id, "uno", "dos")
-    assert await lanes(stores) == [Lane(person_id=person_id, in_doubt_since=None, not_before=NOW)]
+    assert await lanes(stores) == [an_answer(person_id)]
 
     await stores.lane(person_id)
 
@@ -44,15 +52,13 @@ async def test_a_lane_shows_its_head_alone(stores: Stores) -> None:
     person_id = await stores.new_person()
     await stores.queue(person_id, "uno", "dos")
     await stores.claim(person_id, at=NOW + MINUTE)
-    assert await lanes(stores) == [Lane(person_id=person_id, in_doubt_since=NOW + MINUTE, not_before=NOW)]
+    assert await lanes(stores) == [an_answer(person_id, in_doubt_since=NOW + MINUTE)]
 
     head = await stores.outbox.in_doubt(person_id)
     assert head is not None
     await stores.outbox.release(head.id, not_before=NOW + 5 * MINUTE)
 
-    assert await lanes(stores) == [
-        Lane(person_id=person_id, in_doubt_since=None, not_before=NOW + 5 * MINUTE)
-    ]
+    assert await lanes(stores) == [an_answer(person_id, not_before=NOW + 5 * MINUTE)]
 
 
 async def test_lanes_come_longest_waiting_first(stores: Stores) -> None:
@@ -66,6 +72,32 @@ async def test_lanes_come_longest_waiting_first(stores: Stores) -> None:
     assert [lane.person_id for lane in await lanes(stores)] == [other, ana]
     assert [lane.person_id for lane in await lanes(stores, limit=1)] == [other]
     assert [lane.person_id for lane in await lanes(stores, exclude={other})] == [ana]
+
+
+async def test_a_lane_of_openings_tells_so_until_something_else_is_in_it(stores: Stores) -> None:
+    person_id = await stores.due_call()
+    await stores.queue_opening(person_id)
+    assert [lane.purpose for lane in await lanes(stores)] == [Purpose.OPENING]
+
+    await stores.queue(person_id, "uno")
+    assert await lanes(stores) == [an_answer(person_id)]
+
+    await stores.outbox.accepted((await stores.claim(person_id)).id, sid="SM8", now=NOW)
+    assert await lanes(stores) == [an_answer(person_id)]
+
+
+async def test_openings_hide_no_answers_and_answers_no_openings(stores: Stores) -> None:
+    ana = await stores.due_call()
+    await stores.queue_opening(ana)
+    numbers = ("+573001112233", "+573001112244")
+    first, second = [
+        (await stores.receive(inbound(f"SM{n}", identities=[n], phone_number=n))).person_id for n in numbers
+    ]
+    await stores.queue(first, "uno")
+    await stores.queue(second, "dos")
+
+    assert [lane.person_id for lane in await lanes(stores, limit=1)] == [ana, first]
+    assert [lane.person_id for lane in await lanes(stores, limit=1, exclude={ana})] == [first]
 
 
 # --- Claims -----------------------------------------------------------------------------------------------
@@ -226,7 +258,7 @@ async def test_a_call_is_handled_once_its_opening_is_accepted_and_not_before(sto
     assert await stores.peek.call("conv_1") == CallState("handled")
 
 
-@pytest.mark.parametrize("status", [None, DeliveryStatus.DELIVERED, DeliveryStatus.FAILED])
+@pytest.mark.parametrize("status", [None, DeliveryStatus.SENT, DeliveryStatus.DELIVERED])
 async def test_a_report_proves_that_an_opening_was_accepted(
     stores: Stores, status: DeliveryStatus | None
 ) -> None:
@@ -245,17 +277,18 @@ async def test_a_call_whose_opening_is_refused_is_refused_with_the_reason(stores
     assert await stores.peek.call("conv_1") == CallState("refused", "21610: opted out")
 
 
-async def test_a_handled_call_stays_handled(stores: Stores) -> None:
+async def test_a_call_whose_opening_fails_later_is_queued_again_or_refused(stores: Stores) -> None:
     person_id = await stores.due_call()
     await stores.queue_opening(person_id, template=TEMPLATE)
     opening = await stores.claim(person_id)
     await stores.outbox.accepted(opening.id, sid="SM8", now=NOW)
     await stores.outbox.report(report("SM8", DeliveryStatus.FAILED, error_code=63016), now=NOW)
+    assert await stores.peek.call("conv_1") == CallState("queued")
     again = await stores.claim(person_id)
 
     await stores.outbox.refused(again.id, code=63024, detail="no WhatsApp", now=NOW)
 
-    assert await stores.peek.call("conv_1") == CallState("handled")
+    assert await stores.peek.call("conv_1") == CallState("refused", "63024: no WhatsApp")
 
 
 async def test_an_answer_settles_no_call(stores: Stores) -> None:

@@ -1,7 +1,7 @@
 """The port `RecoveryStore`: who has work that no nudge may have told of."""
 
 from actors.ports import Answer
-from tests.contract.stores import ANA, MINUTE, NOW, Stores, inbound
+from tests.contract.stores import ANA, MINUTE, NOW, TEXT_AGENT, Stores, inbound
 
 
 async def many(stores: Stores, count: int) -> list[int]:
@@ -65,3 +65,48 @@ async def test_people_come_in_the_order_of_their_ids_page_by_page(stores: Stores
 
     assert [*first, *second, *third] == sorted(people)
     assert await stores.recovery.people_with_work(now=NOW, after=third[-1], limit=2) == []
+
+
+async def put_off(stores: Stores, people: list[int]) -> None:
+    for person_id in people:
+        await stores.conversations.defer_turn(
+            await stores.conversation_id(person_id),
+            Answer(address=ANA, pieces=()),
+            retry_at=NOW + MINUTE,
+            now=NOW,
+        )
+
+
+async def test_whose_turn_was_put_off_can_be_readmitted_page_by_page(stores: Stores) -> None:
+    people = await many(stores, 5)
+    await put_off(stores, people[1:])
+    assert await stores.recovery.people_with_work(now=NOW, after=0, limit=10) == people[:1]
+
+    assert await stores.recovery.readmit(TEXT_AGENT, after=0, limit=2) == people[1:3]
+    assert await stores.recovery.people_with_work(now=NOW, after=0, limit=10) == people[:3]
+    assert await stores.recovery.readmit(None, after=people[2], limit=10) == people[3:]
+    assert await stores.recovery.readmit(None, after=0, limit=10) == []
+
+
+async def test_those_of_another_agent_are_not_readmitted(stores: Stores) -> None:
+    people = await many(stores, 1)
+    await put_off(stores, people)
+
+    assert await stores.recovery.readmit("agent_other", after=0, limit=10) == []
+    assert await stores.recovery.people_with_work(now=NOW, after=0, limit=10) == []
+
+
+async def test_who_was_put_off_counts_until_the_answer_or_the_end(stores: Stores) -> None:
+    people = await many(stores, 4)
+    assert await stores.recovery.people_unanswered() == 0
+    await put_off(stores, people[1:])
+    assert await stores.recovery.people_unanswered() == 3
+    await stores.recovery.readmit(None, after=0, limit=1)
+    assert await stores.recovery.people_unanswered() == 3
+
+    work = await stores.conversations.work(people[1])
+    assert work.conversation_id is not None
+    ids = [message.id for message in work.pending]
+    await stores.conversations.answer(work.conversation_id, ids, Answer(address=ANA, pieces=["uno"]), now=NOW)
+    await stores.conversations.close(await stores.conversation_id(people[2]), now=NOW)
+    assert await stores.recovery.people_unanswered() == 1

@@ -58,17 +58,11 @@ class MemoryCalls:
         async with self.database.transaction():
             waiting = [call for call in self._awaiting() if call.look_at <= now]
             waiting.sort(key=lambda call: (call.look_at, call.id))
-            return [
-                AwaitedCall(
-                    id=call.id,
-                    sighting=call.sighting,
-                    outcome=call.outcome,
-                    phone_number=call.phone_number,
-                    attempts=call.attempts,
-                    seen_at=call.seen_at,
-                )
-                for call in waiting[:limit]
-            ]
+            return [_awaited(call) for call in waiting[:limit]]
+
+    async def awaited(self, call_id: str) -> AwaitedCall | None:
+        async with self.database.transaction():
+            return next((_awaited(call) for call in self._awaiting() if call.id == call_id), None)
 
     def _awaiting(self) -> list[Call]:
         return [c for c in self.database.calls.values() if c.follow_up is FollowUpState.AWAITING_DETAILS]
@@ -115,6 +109,17 @@ class MemoryCalls:
                     call.follow_up_note = reason
 
 
+def _awaited(call: Call) -> AwaitedCall:
+    return AwaitedCall(
+        id=call.id,
+        sighting=call.sighting,
+        outcome=call.outcome,
+        phone_number=call.phone_number,
+        attempts=call.attempts,
+        seen_at=call.seen_at,
+    )
+
+
 def _reopened(call: Call, now: datetime) -> bool:
     is_closed = call.follow_up_note == "conversation closed before the opening"
     if call.follow_up is not FollowUpState.NONE or is_closed:
@@ -132,5 +137,17 @@ def _store(call: Call, details: CallDetails) -> None:
     call.batch_id = call.batch_id or details.batch_id
     call.recipient_id = call.recipient_id or details.recipient_id
     call.variables = details.variables or call.variables
-    analysis: CallAnalysis | None = details.analysis or (earlier.analysis if earlier else None)
+    analysis = _completed(details.analysis, earlier.analysis if earlier else None)
     call.details = evolve(details, variables=call.variables, analysis=analysis)
+
+
+def _completed(analysis: CallAnalysis | None, earlier: CallAnalysis | None) -> CallAnalysis | None:
+    if analysis is None or earlier is None:
+        return analysis or earlier
+    return evolve(
+        analysis,
+        summary=analysis.summary or earlier.summary,
+        title=analysis.title or earlier.title,
+        successful=analysis.successful or earlier.successful,
+        sentiment=analysis.sentiment or earlier.sentiment,
+    )

@@ -78,7 +78,7 @@ class MemoryConversations:
         messages += [
             (o.id, TimelineMessage(direction="outbound", text=o.text, at=o.created_at))
             for o in self.database.outbound.values()
-            if o.person_id == person_id and not o.status.is_failure
+            if o.person_id == person_id and not o.status.is_failure and o.purpose is not Purpose.REOPENING
         ]
         messages.sort(key=lambda numbered: numbered[0])
         return [message for _, message in messages[max(0, len(messages) - messages_max) :]]
@@ -104,6 +104,7 @@ class MemoryConversations:
             )
             message.call_id = opening.call_id
             message.note = opening.note
+            message.campaign = call.batch_id or (call.details.agent_id if call.details else None)
             return True
 
     async def drop_opening(self, call_id: str, *, reason: str) -> None:
@@ -173,7 +174,7 @@ def _known_call(call: Call) -> KnownCall:
         outcome=details.outcome,
         started_at=details.started_at,
         duration_s=details.duration_s,
-        summary=details.analysis.summary if details.analysis else None,
+        summary=(details.analysis.summary or None) if details.analysis else None,
         collected=details.analysis.collected if details.analysis else {},
         variables=details.variables,
         transcript_excerpt=excerpt([(entry.role, entry.text) for entry in details.transcript]),

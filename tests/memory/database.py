@@ -14,8 +14,10 @@ import trio
 from attrs import define, field
 
 from actors.calls import Batch, CallDetails, CallOutcome, CallSighting, FollowUpState
+from actors.conversation.permission import CUSTOMER_WINDOW
 from actors.messages import DeliveryStatus, Purpose, Template
 from actors.ports import StoreUnavailableError
+from daemon.store.values import storable
 
 
 @define(kw_only=True)
@@ -110,10 +112,37 @@ class Outbound:
     not_before: datetime | None = None
     sending_since: datetime | None = None
     accepted_at: datetime | None = None
+    as_template_at: datetime | None = None
+    heard_at: datetime | None = None
+    repeats: int = 0
+    is_respelled: bool = False
+    written_at: datetime | None = None
+    result_at: datetime | None = None
+    campaign: str | None = None
+    probe_round: int | None = None
 
     @property
     def is_unsent(self) -> bool:
         return self.status in {DeliveryStatus.PENDING, DeliveryStatus.SENDING}
+
+    @property
+    def needs_reopening(self) -> bool:
+        """Where the window is closed."""
+        return self.purpose in {Purpose.ANSWER, Purpose.FALLBACK} and self.template is not None
+
+
+@define(kw_only=True)
+class HeldCampaign:
+    """A campaign of which an opening has failed."""
+
+    id: str
+    failed_at: datetime
+    counts_after: datetime | None = None
+    held_since: datetime | None = None
+    look_at: datetime | None = None
+    code: int | None = None
+    probe_round: int = 0
+    probes: int = 0
 
 
 @define
@@ -133,6 +162,7 @@ class MemoryDatabase:
     settled: dict[str, datetime] = field(factory=dict, init=False)
     inbound: dict[int, Inbound] = field(factory=dict, init=False)
     outbound: dict[int, Outbound] = field(factory=dict, init=False)
+    campaigns: dict[str, HeldCampaign] = field(factory=dict, init=False)
     _last_message_id: int = field(default=0, init=False)
 
     @asynccontextmanager
@@ -151,6 +181,7 @@ class MemoryDatabase:
     def find_or_make_person(
         self, identities: Sequence[str], *, phone_number: str | None, name: str | None
     ) -> Person:
+        self._release_numbers(identities)
         known = [self.identities[identity] for identity in identities if identity in self.identities]
         if known:
             person = self.people[known[0]]
@@ -162,6 +193,16 @@ class MemoryDatabase:
         for identity in identities:
             self.identities.setdefault(identity, person.id)
         return person
+
+    def _release_numbers(self, identities: Sequence[str]) -> None:
+        """A number that comes with another user id than before belongs to somebody else now."""
+        user_ids = {identity for identity in identities if not identity.startswith("+")}
+        for number in set(identities) - user_ids:
+            owner = self.identities.get(number)
+            owned = {identity for identity, person in self.identities.items() if person == owner}
+            known_by = {identity for identity in owned if not identity.startswith("+")}
+            if user_ids and known_by and not known_by & user_ids:
+                del self.identities[number]
 
     def conversations_of(self, person_id: int) -> list[Conversation]:
         """Oldest first."""
@@ -195,6 +236,61 @@ class MemoryDatabase:
         messages = (m for m in self.inbound.values() if m.person_id == person_id)
         return max(messages, key=lambda message: message.created_at, default=None)
 
+    def has_written_since(self, person_id: int, moment: datetime | None) -> bool:
+        newest = self.newest_inbound(person_id)
+        return newest is not None and moment is not None and newest.created_at > moment
+
+    def is_held_opening(self, message: Outbound) -> bool:
+        """As `HELD_OPENING` of the store on PostgreSQL."""
+        campaign = self.campaigns.get(message.campaign or "")
+        if message.status is not DeliveryStatus.PENDING or campaign is None or campaign.held_since is None:
+            return False
+        is_probe = campaign.probes > 0 and message.probe_round == campaign.probe_round
+        talks = self.has_written_since(message.person_id, message.created_at - CUSTOMER_WINDOW)
+        return not is_probe and not talks
+
+    def has_answered(self, reopening: Outbound) -> bool:
+        """As `ANSWERED` of the store on PostgreSQL."""
+        newest = self.newest_inbound(reopening.person_id)
+        return newest is not None and (reopening.heard_at is None or newest.created_at > reopening.heard_at)
+
+    def waits_for_person(self, message: Outbound) -> bool:
+        """As `WAITS_FOR_PERSON` of the store on PostgreSQL."""
+        if message.status is not DeliveryStatus.PENDING or not message.needs_reopening:
+            return False
+        return any(
+            other.person_id == message.person_id
+            and other.purpose is Purpose.REOPENING
+            and not other.status.is_failure
+            and not self.has_answered(other)
+            for other in self.outbound.values()
+        )
+
+    def waiting_for_answer(self, person_id: int) -> list[Outbound]:
+        """What a reopening to this person is made for, oldest first."""
+        return [
+            m
+            for m in self.outbound.values()
+            if m.person_id == person_id and m.status is DeliveryStatus.PENDING and m.needs_reopening
+        ]
+
+    def is_superfluous(self, message: Outbound) -> bool:
+        """As `SUPERFLUOUS` of the store on PostgreSQL."""
+        if message.purpose is not Purpose.REOPENING or message.status is not DeliveryStatus.PENDING:
+            return False
+        return self.has_answered(message) or not self.waiting_for_answer(message.person_id)
+
+    def lane(self, person_id: int) -> list[Outbound]:
+        """What is unsent and not held back, oldest first."""
+        return [
+            m
+            for m in self.outbound.values()
+            if m.person_id == person_id
+            and m.is_unsent
+            and not self.is_held_opening(m)
+            and not self.waits_for_person(m)
+        ]
+
     def add_pieces(
         self,
         conversation: Conversation,
@@ -211,7 +307,7 @@ class MemoryDatabase:
                 conversation_id=conversation.id,
                 person_id=conversation.person_id,
                 address=address,
-                text=piece,
+                text=storable(piece),
                 purpose=purpose,
                 created_at=now,
                 template=template,

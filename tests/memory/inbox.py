@@ -5,6 +5,7 @@ from attrs import frozen
 
 from actors.messages import InboundMessage
 from actors.ports import Received
+from daemon.store.values import storable
 from tests.memory.database import ConversationStatus, Inbound, MemoryDatabase
 
 
@@ -53,7 +54,7 @@ class MemoryInbox:
             person_id=person.id,
             sid=message.sid,
             address=message.address,
-            text=message.text,
+            text=storable(message.text),
             created_at=now,
         )
         database.inbound[stored.id] = stored
