@@ -137,6 +137,9 @@ class SessionEndReason(Enum):
     """The connection broke, could not be made, or was not answered in time. Worth another try."""
     FAILED = "failed"
     """The agent's side failed (1002, 1011, 4300, an HTTP 429 or 5xx at the start). Worth another try."""
+    FULL = "full"
+    """ElevenLabs takes no more sessions of ours at a time (an HTTP 429 `concurrent_limit_exceeded`). Worth another
+    try once one of them has ended."""
     REFUSED = "refused"
     """Our request or the account is at fault (1008, 3000, an HTTP 401, 403 or 404). Trying again unchanged
     changes nothing and costs money."""

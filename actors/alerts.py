@@ -1,9 +1,10 @@
 """Things that need a person's eye, as the status shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import structlog
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from actors.ports import WallClock
 
@@ -39,10 +40,28 @@ class Alerts:
         while len(self._standing) > self.limit:
             del self._standing[next(iter(self._standing))]
 
+    def keep(self, key: str, text: str) -> None:
+        """The alert stands, with this text; that counts only where it did not stand before."""
+        standing = self._standing.get(key)
+        if standing is None:
+            self.raise_alert(key, text)
+        else:
+            self._standing[key] = evolve(standing, text=text)
+
     def settle(self, key: str) -> None:
         """What the alert was about is over; without the alert nothing happens."""
         if self._standing.pop(key, None) is not None:
             _log.info("alert settled", alert=key)
+
+    @contextmanager
+    def while_failing(self, key: str, problem: str, *failures: type[Exception]) -> Iterator[None]:
+        """The alert stands from when the block fails with one of `failures`, which ends here, until it succeeds."""
+        try:
+            yield
+        except failures as failure:
+            self.raise_alert(key, f"{problem}: {failure}")
+        else:
+            self.settle(key)
 
     @property
     def standing(self) -> Sequence[Alert]:

@@ -1,4 +1,4 @@
-"""The adapters, each opened from the settings for as long as a block runs."""
+"""The adapters, made from the settings; what has to be closed is open for as long as a block runs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -6,14 +6,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import trio
 
+from actors.alerts import Alerts
+from actors.ports import WallClock
 from daemon.elevenlabs.agent_socket import AgentSessions
 from daemon.elevenlabs.rest import RestApi
+from daemon.rules import lockout_rules
 from daemon.settings import Settings
 from daemon.store.embedded import embedded_server
 from daemon.store.migrate import migrate
 from daemon.store.pool import Pool, PoolLimits, open_pool
 from daemon.twilio.messaging import TwilioMessaging
 from daemon.twilio.transport import Limits, open_transport, sdk_client
+from daemon.web.admin.guard import AdminGuard
+from daemon.web.admin.lockout import Lockout
+from daemon.web.admin.session import Sessions
 
 SEND_TIMEOUT_S = 10.0
 """For one frame to an agent; frames are small and the socket's buffer takes them at once."""
@@ -43,7 +49,9 @@ async def open_store(settings: Settings) -> AsyncIterator[Pool]:
 
 @asynccontextmanager
 async def open_elevenlabs(settings: Settings) -> AsyncIterator[RestApi]:
-    limits = httpx.Limits(max_connections=50, max_keepalive_connections=20, keepalive_expiry=45.0)
+    # Without a limit of its own, of which httpcore can lose a slot to each cancelled request (encode/httpcore issue
+    # 1093): whoever asks has one. Sessions have `connect_concurrency`, details `details_concurrency`.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=45.0)
     async with httpx.AsyncClient(timeout=settings.elevenlabs.request_timeout_s, limits=limits) as http:
         yield RestApi(
             client=http,
@@ -77,4 +85,14 @@ def agent_sessions(
         send_timeout_s=SEND_TIMEOUT_S,
         connects=trio.CapacityLimiter(settings.elevenlabs.connect_concurrency),
         on_frame=on_frame,
+    )
+
+
+def admin_guard(settings: Settings, *, alerts: Alerts, clock: WallClock) -> AdminGuard:
+    token = settings.secrets.admin_token
+    return AdminGuard(
+        token=token,
+        sessions=Sessions(token, settings.admin.session_hours, lambda: clock.now().timestamp()),
+        lockout=Lockout(lockout_rules(settings)),
+        alerts=alerts,
     )

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from daemon.settings.environment import how_to_set_secret
-from daemon.settings.model import ConversationSettings, Settings
+from daemon.settings.environment import SECRETS, how_to_set_secret
+from daemon.settings.model import Settings
 from daemon.settings.rules import is_lab_host, is_loopback_host
 
 _SANDBOX_NUMBER: Final = "+14155238886"
@@ -184,15 +184,6 @@ def _follow_up(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _spam(settings: Settings) -> Iterator[Finding]:
-    if settings.conversation.inbound_per_minute != ConversationSettings().inbound_per_minute:
-        yield Finding(
-            level=Level.NOTE,
-            key="conversation.inbound_per_minute",
-            sentence="has no effect yet: messages of one person are coalesced by coalesce_s alone",
-        )
-
-
 def _contact_hours(settings: Settings) -> Iterator[Finding]:
     if settings.contact_hours.enforce:
         yield Finding(
@@ -289,6 +280,36 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
         )
 
 
+# What examples have in the place of a value; none of it stands in what Twilio, ElevenLabs or openssl make.
+_PLACEHOLDER: Final = re.compile(
+    r"\.\.\.|…|<.*>|\$\{|\*\*\*|x{6}"
+    r"|change[ _-]?(me|this)|replace[ _-]?(me|this)|place[ _-]?holder|fill[ _-]?in|\byour[_-]"
+    r"|^(ac|ap|hx|sk_|agent_|wsec_)x+$|^(x+|to[ _-]?do|secret|password|none|null)$",
+    re.IGNORECASE,
+)
+
+
+def _placeholders(settings: Settings) -> Iterator[Finding]:
+    secrets = {name: getattr(settings.secrets, attribute) for name, attribute in SECRETS.items()}
+    for key, value in {
+        **secrets,
+        "http.public_url": settings.http.public_url,
+        "elevenlabs.text_agent_id": settings.elevenlabs.text_agent_id,
+        "elevenlabs.voice_agent_id": settings.elevenlabs.voice_agent_id,
+        "twilio.twiml_app_sid": settings.twilio.twiml_app_sid,
+        "whatsapp.opening_template_sid": settings.whatsapp.opening_template_sid,
+        "whatsapp.reopen_template_sid": settings.whatsapp.reopen_template_sid,
+        "transfer.message_template_sid": settings.transfer.message_template_sid,
+    }.items():
+        if value and _PLACEHOLDER.search(value):
+            yield Finding(
+                level=Level.PROBLEM,
+                key=key,
+                sentence="is still what an example has in its place",
+                mend="put the true value there, or leave it out",
+            )
+
+
 def _shapes(settings: Settings) -> Iterator[Finding]:
     for key, sid, prefix in (
         ("TWILIO_ACCOUNT_SID", settings.secrets.twilio_account_sid, "AC"),
@@ -297,7 +318,7 @@ def _shapes(settings: Settings) -> Iterator[Finding]:
         ("whatsapp.reopen_template_sid", settings.whatsapp.reopen_template_sid, "HX"),
         ("transfer.message_template_sid", settings.transfer.message_template_sid, "HX"),
     ):
-        if sid and not re.fullmatch(prefix + _SID_DIGITS, sid):
+        if sid and not _PLACEHOLDER.search(sid) and not re.fullmatch(prefix + _SID_DIGITS, sid):
             yield Finding(
                 level=Level.WARNING,
                 key=key,
@@ -312,11 +333,11 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _store,
     _templates,
     _sandbox,
+    _placeholders,
     _shapes,
     _tokens,
     _webhook,
     _follow_up,
-    _spam,
     _contact_hours,
     _vendors,
     _live_calls,

@@ -2,16 +2,20 @@
 
 from datetime import timedelta
 
+from actors.campaigns import BreakerRules
+from actors.conversation.agent_access import AccessRules
 from actors.conversation.turn import CoalescingRules
 from actors.conversation.turn_in_flight import TurnRules
 from actors.conversation.world import ConversationRules
 from actors.messages import Purpose
 from actors.watch.call_intake import FollowUpPolicy
 from actors.watch.call_monitor import MonitorRules
+from actors.watch.holds import HoldRules
 from actors.watch.inbox_check import InboxCheckRules
 from actors.watch.outbox import OutboxRules
 from daemon.httpserver import ServerLimits
 from daemon.settings import Settings
+from daemon.web.admin.lockout import LockoutRules
 
 
 def server_limits(settings: Settings) -> ServerLimits:
@@ -23,6 +27,13 @@ def server_limits(settings: Settings) -> ServerLimits:
         write_timeout_s=http.request_timeout_s,
         keep_alive_s=http.keep_alive_s,
         drain_s=http.drain_s,
+    )
+
+
+def lockout_rules(settings: Settings) -> LockoutRules:
+    admin = settings.admin
+    return LockoutRules(
+        tries_max=admin.guesses_max, all_tries_max=admin.all_guesses_max, lock_max_s=admin.lock_max_s
     )
 
 
@@ -44,6 +55,15 @@ def monitor_rules(settings: Settings) -> MonitorRules:
     )
 
 
+def access_rules(settings: Settings) -> AccessRules:
+    elevenlabs = settings.elevenlabs
+    return AccessRules(
+        connects_per_second=elevenlabs.connects_per_second,
+        refused_retry_first_s=elevenlabs.refused_retry_first_s,
+        refused_retry_max_s=elevenlabs.refused_retry_max_s,
+    )
+
+
 def conversation_rules(settings: Settings) -> ConversationRules:
     conversation, whatsapp = settings.conversation, settings.whatsapp
     return ConversationRules(
@@ -54,13 +74,18 @@ def conversation_rules(settings: Settings) -> ConversationRules:
             retry_first_s=conversation.retry_first_s,
             retry_max_s=conversation.retry_max_s,
         ),
-        coalescing=CoalescingRules(quiet_s=conversation.coalesce_s, max_s=conversation.coalesce_max_s),
+        coalescing=CoalescingRules(
+            quiet_s=conversation.coalesce_s,
+            max_s=conversation.coalesce_max_s,
+            per_minute_max=conversation.inbound_per_minute,
+        ),
         opens_socket_at_call_end=conversation.open_socket == "call_end",
         idle_close_s=conversation.idle_close_s,
         retire_after_s=conversation.retire_after_s,
         failed_turn_retry_s=conversation.unanswered_retry_first_s,
         failed_turn_retry_max_s=conversation.unanswered_retry_max_s,
         history_messages=conversation.history_messages,
+        turn_text_max=conversation.turn_text_max,
         template_sids={
             Purpose.OPENING: whatsapp.opening_template_sid,
             Purpose.ANSWER: whatsapp.reopen_template_sid,
@@ -75,11 +100,27 @@ def outbox_rules(settings: Settings) -> OutboxRules:
     return OutboxRules(
         messages_per_second=settings.whatsapp.messages_per_second,
         concurrency=outbox.concurrency,
+        person_burst=settings.whatsapp.person_burst,
+        person_every_s=settings.whatsapp.person_every_s,
         sweep_every_s=outbox.sweep_every_s,
         look_up_after_s=request_s + outbox.settle_unknown_after_s,
         certain_after_s=request_s + outbox.certain_after_s,
         retry_first_s=outbox.retry_first_s,
         retry_max_s=outbox.retry_max_s,
+        give_up_after_s=outbox.give_up_after_s,
+    )
+
+
+def hold_rules(settings: Settings) -> HoldRules:
+    outbox = settings.outbox
+    return HoldRules(
+        breaker=BreakerRules(
+            openings=outbox.breaker_openings,
+            openings_min=outbox.breaker_openings_min,
+            failed_share=outbox.breaker_failed_share,
+            pause_s=outbox.breaker_pause_s,
+            probes=outbox.breaker_probes,
+        ),
         give_up_after_s=outbox.give_up_after_s,
     )
 

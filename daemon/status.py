@@ -17,7 +17,7 @@ from actors.watch.call_monitor import CallMonitor
 from daemon.lifecycle import Lifecycle
 
 STORE_CHECK_S = 3.0
-WATCHERS = ("outbox", "recovery", "inbox_check", "call_monitor", "idle_reaper")
+WATCHERS = ("outbox", "holds", "recovery", "inbox_check", "call_monitor", "idle_reaper", "readmission")
 
 
 @frozen(kw_only=True)
@@ -92,14 +92,22 @@ class DaemonStatus:
             },
             "reaper": self._alive("idle_reaper"),
             "recovery": self._alive("recovery"),
+            "readmission": self._alive("readmission"),
             "inbox_check": self._alive("inbox_check"),
-            "transfer": self._alive("transfer_desk"),
+            "transfer": self._alive_if_there("transfer_desk"),
             "outbox": self._alive("outbox"),
+            "holds": self._alive("holds"),
         }
 
     def _alive(self, name: str) -> Mapping[str, object]:
         state = self.supervisor.state(name)
         return {"alive": state is not None and state.is_running, "restarts": state.restarts if state else 0}
+
+    def _alive_if_there(self, name: str) -> Mapping[str, object]:
+        """Of what is not part of every daemon: that it is missing is no fault."""
+        if self.supervisor.state(name) is None:
+            return {"configured": False}
+        return {"configured": True, **self._alive(name)}
 
     async def _queues(self) -> Queues | None:
         with trio.move_on_after(STORE_CHECK_S):

@@ -15,25 +15,27 @@ import trio
 from attrs import evolve
 
 from actors.agent_events import AgentEvent, PartKind, ReplyPart, SessionEnd, SessionOpened
-from actors.calls import CallOutcome
 from actors.conversation.agent_link import AgentLink
 from actors.conversation.context import facts_of, session_plan
 from actors.conversation.delivery import Delivery
-from actors.conversation.mail import Close, ConversationMessage, MessageArrived, Nudge
-from actors.conversation.turn import BelatedReplies, Gathering, Turn
+from actors.conversation.inflow import Inflow
+from actors.conversation.mail import Close, ConversationMessage, MessageArrived, Nudge, Waker
+from actors.conversation.opening import Openings
+from actors.conversation.put_off import PutOff
+from actors.conversation.turn import BelatedReplies, Turn
 from actors.conversation.turn_in_flight import Link, Step, TurnInFlight
+from actors.conversation.turn_text import turn_text
+from actors.conversation.typing_indicator import TypingIndicator
 from actors.conversation.wording import Wording
 from actors.conversation.world import ConversationRules, ConversationWorld
 from actors.messages import Purpose, Template
-from actors.ports import Opening, PersonContext, SessionLostError, StoreUnavailableError, Work
+from actors.ports import Opening, PersonContext, StoreUnavailableError, Work
 from actors.runtime.fault_points import FaultPoint, reached
-from actors.runtime.mailbox import Mailbox, MailboxFullError
+from actors.runtime.mailbox import Mailbox
 
 _log = structlog.get_logger(__name__)
 
 NEVER = float("inf")
-TYPING_EVERY_S = 20.0
-"""WhatsApp shows the indicator for 25 seconds (Twilio docs: whatsapp/api/typing-indicators-resource)."""
 NOTE_WITHOUT_AGENT = "sent without agent conversation"
 
 
@@ -55,24 +57,24 @@ class ConversationActor:
         self._rules = rules
         self._wording = Wording(world.texts, rules.template_sids, world.alerts)
         self._delivery = Delivery(person_id, world, rules)
-        self._link = AgentLink(world.sessions, world.budget, world.metrics, self._hear)
+        self._openings = Openings(world, rules, self._wording)
+        self._link = AgentLink(world.sessions, world.access, world.metrics, self._hear)
         self._nursery: trio.Nursery
         self._conversation_id: int | None = None
         self._answer_template: Template | None = None
         self._refusal: SessionEnd | None = None
         self._turn: TurnInFlight | None = None
         self._turn_failures = 0
-        self._deferred: frozenset[int] = frozenset()
-        self._deferred_until = 0.0
+        self._put_off = PutOff()
         self._opening: Opening | None = None
-        self._gathering: Gathering | None = None
+        self._inflow = Inflow(rules.coalescing)
+        self._typing = TypingIndicator(world.messaging)
+        self._has_looked = False
         self._look_at = NEVER
-        self._typing_at = NEVER
         self._retire_at = NEVER
-        self._newest_sid: str | None = None
         self._wants_session = False
         self._belated = BelatedReplies()
-        self._is_woken = False
+        self._waker = Waker(mailbox)
         self._is_finishing = False
         self._closing: Close | None = None
 
@@ -112,7 +114,7 @@ class ConversationActor:
     def _next_moment(self) -> float:
         moments = [self._look_at, self._retire_at]
         if self._turn is not None:
-            moments = [self._turn.next_moment(self._link.state), self._typing_at]
+            moments = [self._turn.next_moment(self._link.state), self._typing.due_at]
         elif self._opening is not None:
             moments = [NEVER]
         return min(moments)
@@ -122,7 +124,7 @@ class ConversationActor:
         is_busy = self._turn is not None or self._opening is not None
         if self._is_finishing and not is_busy:
             return 0.0
-        if is_busy or self._gathering is not None or not self._link.is_closed:
+        if is_busy or self._inflow.is_gathering or not self._link.is_closed:
             self._retire_at = NEVER
         elif self._retire_at == NEVER:
             self._retire_at = trio.current_time() + self._rules.retire_after_s
@@ -132,12 +134,13 @@ class ConversationActor:
         now = trio.current_time()
         match message:
             case MessageArrived(sid=sid):
-                self._newest_sid = sid
-                self._gather(now)
+                self._gather(sid, now)
             case Close():
                 self._closing = message
             case Nudge.LOOK:
                 self._look_at = now
+            case Nudge.RETRY:
+                self._look_at, self._put_off = now, PutOff()
             case Nudge.REAP:
                 idle_since = self._link.idle_since
                 if idle_since is not None and now >= idle_since + self._rules.idle_close_s:
@@ -145,19 +148,19 @@ class ConversationActor:
             case Nudge.FINISH:
                 self._is_finishing = True
             case Nudge.WAKE:
-                self._is_woken = False
+                self._waker.woken()
             case None:
                 pass
 
-    def _gather(self, now: float) -> None:
-        if self._gathering is None:
-            self._gathering = Gathering.begin(now)
+    def _gather(self, sid: str, now: float) -> None:
+        if not self._inflow.is_gathering:
             self._wants_session = self._link.is_closed
-        else:
-            self._gathering = self._gathering.another(now)
-        self._look_at = self._gathering.over_at(self._rules.coalescing)
-        if self._typing_at == NEVER:
-            self._typing_at = now
+        self._inflow.arrived(sid, now)
+        if self._inflow.begins_to_hold(now):
+            _log.warning("messages are held back", per_minute_max=self._rules.coalescing.per_minute_max)
+            self._world.metrics.flood_began()
+        self._look_at = self._inflow.due_at
+        self._typing.wanted(sid, now)
         self._link.busy()
 
     async def _advance(self) -> bool:
@@ -169,8 +172,8 @@ class ConversationActor:
             await self._save_session()
         elif self._link.has_tool_calls:
             await self._answer_tool()
-        elif now >= self._typing_at:
-            self._show_typing(now)
+        elif now >= self._typing.due_at:
+            self._typing.show(self._nursery, now)
         elif not self._belated.is_empty:
             await self._send_belated()
         elif self._opening is not None:
@@ -200,25 +203,14 @@ class ConversationActor:
         else:
             self._belated.hear(event, now)
         if not (isinstance(event, ReplyPart) and event.kind is not PartKind.STOP):
-            self._wake()
+            self._waker.wake()
 
     def _session_ended(self, end: SessionEnd, now: float) -> None:
-        if not end.may_retry:
-            self._world.alerts.raise_alert("agent_refused", f"the agent refuses sessions: {end.detail}")
         if self._turn is not None:
             self._turn.session_ended(end, now)
-        elif self._gathering is not None and not end.may_retry:
+        elif self._inflow.is_gathering and not end.may_retry:
             # The session was opened ahead for the turn that comes next.
             self._refusal = end
-
-    def _wake(self) -> None:
-        if not self._is_woken:
-            try:
-                self._mailbox.post(Nudge.WAKE)
-            except MailboxFullError:
-                # Whatever fills the mailbox wakes the actor just as well.
-                return
-            self._is_woken = True
 
     # --- the store ---
 
@@ -226,11 +218,14 @@ class ConversationActor:
         work = await self._store.work(self._person_id)
         self._belong_to(work.conversation_id)
         self._look_at = NEVER
+        if not self._has_looked:
+            self._has_looked = True
+            self._inflow.recall(work.pending, now, wall=self._world.clock.now())
         if work.due_calls:
             await self._begin_opening(work.due_calls[0])
             self._look_at = now
-        elif self._gathering is not None and now < self._gathering.over_at(self._rules.coalescing):
-            self._look_at = self._gathering.over_at(self._rules.coalescing)
+        elif self._inflow.is_gathering and now < self._inflow.due_at:
+            self._look_at = self._inflow.due_at
         else:
             self._begin_turn(work, now)
 
@@ -256,12 +251,13 @@ class ConversationActor:
             )
             reached(FaultPoint.SESSION_SAVED)
         _log.info("agent session opened", agent_conversation_id=session.conversation_id)
-        if self._turn is None and self._gathering is None:
+        if self._turn is None and not self._inflow.is_gathering:
             self._link.idle()
 
     async def _close_conversation(self, close: Close) -> None:
         self._closing = None
-        self._opening = self._gathering = self._refusal = None
+        self._opening = self._refusal = None
+        self._inflow.take(trio.current_time())
         self._end_turn()
         self._link.close(reason="conversation closed")
         try:
@@ -286,36 +282,25 @@ class ConversationActor:
             self._link.open(self._nursery, session_plan(context, now=self._world.clock.now()))
 
     async def _answer_tool(self) -> None:
-        session, call = self._link.session, self._link.take_tool_call()
-        if session is None or call is None or not call.expects_response:
+        call = self._link.take_tool_call()
+        if call is None or not call.expects_response:
             return
         _log.warning("agent called an unknown tool", tool=call.name)
         if self._turn is not None:
             self._turn.tool_answered(call.call_id)
-        try:
-            await session.answer_tool(call.call_id, f"unknown tool: {call.name}", is_error=True)
-        except SessionLostError:
-            _log.info("session lost while answering a tool")  # its end is on the way
-
-    def _show_typing(self, now: float) -> None:
-        self._typing_at = now + TYPING_EVERY_S
-        if self._newest_sid is not None:
-            self._nursery.start_soon(
-                self._world.messaging.show_typing, self._newest_sid, name="typing indicator"
-            )
+        await self._link.answer_tool(call.call_id, f"unknown tool: {call.name}", is_error=True)
 
     # --- a turn ---
 
     def _begin_turn(self, work: Work, now: float) -> None:
-        began_at = self._gathering.first_at if self._gathering is not None else now
-        refusal, self._gathering, self._refusal = self._refusal, None, None
-        if not work.pending or self._is_deferred(work, now):
+        began_at = self._inflow.take(now)
+        refusal, self._refusal = self._refusal, None
+        ids = [message.id for message in work.pending]
+        if not ids or self._put_off.covers(ids, now):
             self._end_turn()
             return
         self._turn_failures = work.turn_failures
-        self._newest_sid = work.pending[-1].sid
-        if self._typing_at == NEVER:
-            self._typing_at = now
+        self._typing.wanted(work.pending[-1].sid, now)
         self._link.busy()
         self._turn = TurnInFlight(
             turn=Turn(messages=work.pending),
@@ -327,14 +312,10 @@ class ConversationActor:
             # Asking again changes nothing.
             self._turn.session_ended(refusal, now)
 
-    def _is_deferred(self, work: Work, now: float) -> bool:
-        """Whether these are the messages that were given up lately, and nothing new."""
-        return now < self._deferred_until and {message.id for message in work.pending} <= self._deferred
-
     def _end_turn(self) -> None:
         self._turn = None
-        self._typing_at = NEVER
-        if self._gathering is None:
+        self._typing.unwanted()
+        if not self._inflow.is_gathering:
             self._link.idle()
 
     async def _advance_turn(self, turn: TurnInFlight, now: float) -> bool:
@@ -356,16 +337,11 @@ class ConversationActor:
         return True
 
     async def _say(self, turn: TurnInFlight, now: float) -> None:
-        session = self._link.session
-        if session is None:
-            return
         turn.said(now, after_event_id=self._link.last_event_id)
         reached(FaultPoint.TURN_NOT_SAID)
-        try:
-            await session.say(turn.turn.text)
+        limit, left_out = self._rules.turn_text_max, self._world.texts.left_out
+        if await self._link.say(turn_text(turn.turn.texts, max_characters=limit, left_out=left_out)):
             reached(FaultPoint.TURN_SAID)
-        except SessionLostError:
-            _log.info("session lost while speaking")  # its end is on the way
 
     async def _commit(self, turn: TurnInFlight, now: float) -> None:
         # What is heard from here on is no part of this answer, also while it is being stored.
@@ -379,7 +355,7 @@ class ConversationActor:
         retry_s = await self._delivery.defer(
             self._require_conversation(), turn, self._answer_template, failures=self._turn_failures, now=now
         )
-        self._deferred, self._deferred_until = frozenset(turn.turn.message_ids), now + retry_s
+        self._put_off = PutOff(frozenset(turn.turn.message_ids), until=now + retry_s)
         self._link.close(reason="turn given up")
         self._end_turn()
 
@@ -397,26 +373,20 @@ class ConversationActor:
     # --- the first message after a call ---
 
     async def _begin_opening(self, call_id: str) -> None:
-        context = await self._context()
-        call = next((c for c in context.calls if c.id == call_id), None) if context is not None else None
-        if context is None or call is None or context.address is None:
-            await self._store.drop_opening(call_id, reason="nobody to write to")
-            return
-        opening = self._wording.opening(context, call, context.address)
-        if opening is None:
-            await self._store.drop_opening(call_id, reason=f"no text for the outcome {call.outcome.value}")
+        planned = await self._openings.plan(await self._context(), call_id)
+        if planned is None:
             return
         # A session that is open knows neither of this call nor of the message that follows it.
         had_seat = not self._link.is_closed
         self._link.close(reason="a call has ended")
-        if not self._rules.opens_socket_at_call_end or call.outcome is not CallOutcome.COMPLETED:
-            await self._delivery.opening(opening)
-        elif self._world.budget.is_exhausted and not had_seat:
-            await self._delivery.opening(evolve(opening, note=NOTE_WITHOUT_AGENT))
+        plan = planned.session
+        if plan is None:
+            await self._delivery.opening(planned.opening)
+        elif not self._world.access.takes_ahead(plan.agent_id, has_seat=had_seat):
+            await self._delivery.opening(evolve(planned.opening, note=NOTE_WITHOUT_AGENT))
         else:
-            plan = session_plan(context, now=self._world.clock.now(), opening=opening.text)
-            self._link.open(self._nursery, plan)
-            self._opening = opening
+            self._link.open(self._nursery, plan, is_ahead=True)
+            self._opening = planned.opening
 
     async def _advance_opening(self, opening: Opening) -> bool:
         """Send the opening as soon as it is known whether there is a session for the talk that follows."""

@@ -16,10 +16,10 @@ from actors.agent_events import (
     SessionPlan,
     ToolCalled,
 )
-from actors.conversation.socket_budget import NoSeatError, SocketBudget
+from actors.conversation.agent_access import Admission, AgentAccess, NotAdmittedError
 from actors.conversation.turn_in_flight import Link
 from actors.metrics import Metrics
-from actors.ports import AgentSession, AgentSessions
+from actors.ports import AgentSession, AgentSessions, SessionLostError
 
 _log = structlog.get_logger(__name__)
 
@@ -28,10 +28,16 @@ Hear: TypeAlias = Callable[[AgentEvent | SessionEnd], None]
 
 @define(eq=False)
 class _Run:
-    """One session from the wish to open it to its end; holds its seat in the socket budget."""
+    """One session from the wish to open it to its end; holds its seat in the socket budget.
+
+    Attributes:
+        is_ahead: nobody needs it yet.
+        idle_since: one that is opened ahead is idle from the beginning, so that it gives way.
+    """
 
     began_at: float
     close: Callable[[], None]
+    is_ahead: bool = False
     session: AgentSession | None = None
     is_saved: bool = False
     idle_since: float | None = None
@@ -53,7 +59,7 @@ class AgentLink:
     """
 
     sessions: AgentSessions
-    budget: SocketBudget
+    access: AgentAccess
     metrics: Metrics
     hear: Hear
     _run: _Run | None = field(default=None, init=False)
@@ -102,12 +108,36 @@ class AgentLink:
         """The oldest tool call that was not yet taken from here."""
         return self._run.tool_calls.popleft() if self._run is not None and self._run.tool_calls else None
 
-    def open(self, nursery: trio.Nursery, plan: SessionPlan) -> None:
-        """Begin to open a session; `hear` is told `SessionOpened`, or the end. The link must be closed."""
+    async def say(self, text: str) -> bool:
+        """Say it in the session. False when that is lost; then its end is on the way."""
+        if self.session is None:
+            return False
+        try:
+            await self.session.say(text)
+        except SessionLostError:
+            _log.info("session lost while speaking")
+            return False
+        return True
+
+    async def answer_tool(self, call_id: str, result: str, *, is_error: bool) -> None:
+        """Tell the tool's result in the session, if that is still there."""
+        if self.session is None:
+            return
+        try:
+            await self.session.answer_tool(call_id, result, is_error=is_error)
+        except SessionLostError:
+            _log.info("session lost while answering a tool")
+
+    def open(self, nursery: trio.Nursery, plan: SessionPlan, *, is_ahead: bool = False) -> None:
+        """Begin to open a session; `hear` is told `SessionOpened`, or the end. The link must be closed.
+
+        With `is_ahead` nobody needs it yet: it waits behind those who do, and gives way to them.
+        """
         if self._run is not None:
             raise RuntimeError("a session is open or being opened")
+        now = trio.current_time()
         run = self._run = _Run(
-            trio.current_time(), close=lambda: self._close(run, reason="socket needed elsewhere")
+            now, lambda: self._give_way(run), is_ahead, idle_since=now if is_ahead else None
         )
         # A plan carries a whole history, and these tasks live as long as the session: it is handed through.
         nursery.start_soon(self._live, run, [plan], name="agent session")
@@ -127,6 +157,12 @@ class AgentLink:
         if self._run is not None:
             self._run.idle_since = trio.current_time()
 
+    def _give_way(self, run: _Run) -> None:
+        is_awaited = run is self._run and run.session is None
+        self._close(run, reason="socket needed elsewhere")
+        if is_awaited:
+            self.hear(SessionEnd(reason=SessionEndReason.LOST, code=None, detail="socket needed elsewhere"))
+
     def _close(self, run: _Run, *, reason: str) -> None:
         run.idle_since = None
         run.scope.cancel(reason=reason)
@@ -135,11 +171,8 @@ class AgentLink:
 
     async def _live(self, run: _Run, plan: list[SessionPlan]) -> None:
         end: SessionEnd | None = None
-        try:
-            with run.scope:
-                end = await self._hold(run, plan)
-        finally:
-            self.metrics.agent_session_closed(end.code if end is not None else 1000)
+        with run.scope:
+            end = await self._hold(run, plan)
         if run is self._run and end is not None:
             self._run = None
             _log.info("agent session ended", reason=end.reason.value, code=end.code, detail=end.detail)
@@ -147,15 +180,22 @@ class AgentLink:
 
     async def _hold(self, run: _Run, plan: list[SessionPlan]) -> SessionEnd:
         try:
-            await self.budget.take(run)
-        except NoSeatError:
-            return SessionEnd(reason=SessionEndReason.LOST, code=None, detail="every agent socket is in use")
+            admission = await self.access.admit(
+                run, agent_id=plan[0].agent_id, user_id=plan[0].user_id, is_ahead=run.is_ahead
+            )
+        except NotAdmittedError as refusal:
+            return refusal.end
+        end: SessionEnd | None = None
         try:
-            return await self.sessions.run(plan.pop(), lambda event: self._heard(run, event))
+            end = await self.sessions.run(plan.pop(), lambda event: self._heard(run, admission, event))
+            admission.ended(end)
+            return end
         finally:
-            self.budget.leave(run)
+            admission.leave()
+            self.metrics.agent_session_closed(end.code if end is not None else 1000)
 
-    def _heard(self, run: _Run, event: AgentEvent) -> None:
+    def _heard(self, run: _Run, admission: Admission, event: AgentEvent) -> None:
+        admission.heard(event)
         if run is not self._run:
             return
         if isinstance(event, SessionOpened):

@@ -71,7 +71,7 @@ def session_plan(context: PersonContext, *, now: datetime, opening: str = "") ->
         "customer_name": facts.name,
         "channel": "whatsapp",
         "is_followup": call is not None,
-        "history": _clip(_history(messages)),
+        "history": _clip_oldest(_history(messages)),
     }
     return SessionPlan(
         agent_id=context.agent_id,
@@ -109,7 +109,8 @@ def _recollection(calls: Sequence[KnownCall], messages: Sequence[TimelineMessage
 
 def _history(messages: Sequence[TimelineMessage]) -> str:
     return "\n".join(
-        f"{'Cliente' if message.direction == 'inbound' else 'Tú'}: {message.text}" for message in messages
+        f"{'Cliente' if message.direction == 'inbound' else 'Tú'}: {_clip(message.text)}"
+        for message in messages
     )
 
 
@@ -138,3 +139,7 @@ def _items(values: Mapping[str, object], names: Iterable[str]) -> list[str]:
 
 def _clip(text: str) -> str:
     return text if len(text) <= _VARIABLE_MAX_CHARACTERS else text[: _VARIABLE_MAX_CHARACTERS - 1] + "…"
+
+
+def _clip_oldest(text: str) -> str:
+    return text if len(text) <= _VARIABLE_MAX_CHARACTERS else "…" + text[1 - _VARIABLE_MAX_CHARACTERS :]

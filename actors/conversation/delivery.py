@@ -9,12 +9,15 @@ from attrs import frozen
 from actors.conversation.splitting import split
 from actors.conversation.turn_in_flight import TurnInFlight
 from actors.conversation.world import ConversationRules, ConversationWorld
-from actors.messages import Template
+from actors.messages import Purpose, Template
 from actors.ports import Answer, Opening, PersonContext
 from actors.runtime.backoff import doubling_s
 from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
+
+UNANSWERED = "agent_unanswered"
+"""The alert about people whose turn was put off. Only the store knows whether any is left, so recovery settles it."""
 
 
 @frozen
@@ -39,10 +42,8 @@ class Delivery:
         )
         reached(FaultPoint.ANSWER_COMMITTED)
         if is_new and pieces:
-            self.world.outbox_due(self.person_id)
+            self.world.outbox_due(self.person_id, Purpose.ANSWER)
         self.world.metrics.turn_finished("answered" if pieces else "no_words", now - turn.began_at)
-        self.world.alerts.settle("agent_refused")
-        self.world.alerts.settle("agent_unanswered")
 
     async def defer(
         self,
@@ -69,10 +70,8 @@ class Delivery:
         )
         reached(FaultPoint.TURN_DEFERRED)
         if pieces:
-            self.world.outbox_due(self.person_id)
-        self.world.alerts.raise_alert(
-            "agent_unanswered", "the agent left messages unanswered; they are tried again"
-        )
+            self.world.outbox_due(self.person_id, Purpose.FALLBACK)
+        self.world.alerts.raise_alert(UNANSWERED, "the agent left messages unanswered; they are tried again")
         self.world.metrics.turn_finished("failed", now - turn.began_at)
         return retry_s
 
@@ -85,7 +84,7 @@ class Delivery:
         reached(FaultPoint.BELATED_NOT_COMMITTED)
         await self.world.store.add_answer(context.conversation_id, answer, now=self.world.clock.now())
         reached(FaultPoint.BELATED_COMMITTED)
-        self.world.outbox_due(self.person_id)
+        self.world.outbox_due(self.person_id, Purpose.ANSWER)
 
     async def opening(self, opening: Opening) -> None:
         """The first message after a call, unless somebody else was first."""
@@ -93,4 +92,4 @@ class Delivery:
         if await self.world.store.queue_opening(opening, now=self.world.clock.now()):
             reached(FaultPoint.OPENING_QUEUED)
             _log.info("opening queued", call_id=opening.call_id, note=opening.note)
-            self.world.outbox_due(self.person_id)
+            self.world.outbox_due(self.person_id, Purpose.OPENING)

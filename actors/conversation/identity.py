@@ -51,23 +51,14 @@ def canonical_number(text: str, default_region: str | None = None) -> str | None
     """The canonical E.164 form of a phone number, None when it is none or the caller withheld it.
 
     Takes the usual ways of writing, with or without `whatsapp:` or `tel:`. Without a country code it is read as
-    a number of `default_region` (ISO 3166, two letters); without a region such a number is none. Length is
-    checked and assignment is not: see `is_valid`.
+    a number of `default_region` (ISO 3166, two letters); without a region such a number is none. Its length
+    is checked, and not whether it was given to anybody.
     """
     number = _e164(text, default_region)
     if number is None:
         return None
     canonical = _folded(number)
     return canonical if phonenumbers.is_possible_number(phonenumbers.parse(canonical)) else None
-
-
-def is_valid(text: str, default_region: str | None = None) -> bool:
-    """Whether a spelling of this number can be in use, by its country's numbering plan."""
-    number = canonical_number(text, default_region)
-    return number is not None and any(
-        phonenumbers.is_valid_number(phonenumbers.parse(spelling))
-        for spelling in whatsapp_address_candidates(number)
-    )
 
 
 def identities_of(whatsapp_address: str, external_user_id: str | None = None) -> tuple[str, ...]:

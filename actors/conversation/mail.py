@@ -3,9 +3,9 @@
 from enum import Enum, auto
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
-from actors.runtime.mailbox import Reply
+from actors.runtime.mailbox import Mailbox, MailboxFullError, Reply
 
 
 @frozen
@@ -25,6 +25,8 @@ class Close:
 class Nudge(Enum):
     LOOK = auto()
     """Something may wait in the store."""
+    RETRY = auto()
+    """What was put off may be tried at once."""
     REAP = auto()
     """Close the socket if it has been idle for long."""
     FINISH = auto()
@@ -34,3 +36,23 @@ class Nudge(Enum):
 
 
 ConversationMessage: TypeAlias = MessageArrived | Close | Nudge
+
+
+@define(eq=False)
+class Waker:
+    """Wakes the actor of a mailbox from one of its own tasks, once until it is awake."""
+
+    _mailbox: Mailbox[ConversationMessage]
+    _is_woken: bool = field(default=False, init=False)
+
+    def wake(self) -> None:
+        if not self._is_woken:
+            try:
+                self._mailbox.post(Nudge.WAKE)
+            except MailboxFullError:
+                # Whatever fills the mailbox wakes the actor just as well.
+                return
+            self._is_woken = True
+
+    def woken(self) -> None:
+        self._is_woken = False

@@ -6,6 +6,9 @@ import trio
 
 YIELD_TIMEOUT_S = 5.0
 """A holder that was asked to give way closes its socket politely, which takes it a second at most."""
+RAISE_EVERY_S = 60.0
+RAISES = 20
+"""A lowered limit is whole again after so many raises at most."""
 
 
 class NoSeatError(Exception):
@@ -27,11 +30,16 @@ class SocketBudget:
     """Seats for `limit` sockets.
 
     Somebody who waits for an answer is worth more than a socket that is kept for the next question: when all
-    seats are taken, the longest idle holder is asked to give way.
+    seats are taken, the longest idle holder is asked to give way. A socket that nobody needs yet gets a seat
+    only where it takes it from nobody.
+
+    The limit is ours; where the other side takes fewer sockets, the limit is lowered for a while.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._lowered_to = limit
+        self._lowered_at = 0.0
         self._holders: set[SocketHolder] = set()
         self._leaving: set[SocketHolder] = set()
         self._waiting = 0
@@ -42,25 +50,42 @@ class SocketBudget:
 
     @property
     def is_exhausted(self) -> bool:
-        return len(self._holders) >= self._limit
+        return len(self._holders) >= self.limit
 
-    async def take(self, holder: SocketHolder) -> None:
+    @property
+    def limit(self) -> int:
+        """How many sockets there may be now."""
+        raises = int((trio.current_time() - self._lowered_at) // RAISE_EVERY_S)
+        return min(self._limit, self._lowered_to + raises * max(1, self._limit // RAISES))
+
+    @property
+    def is_lowered(self) -> bool:
+        return self._lowered_to < self._limit and self.limit < self._limit
+
+    def lower(self) -> None:
+        """The other side took one socket less than we have. Later the limit is raised again, step by step."""
+        self._lowered_to = max(1, min(self.limit, len(self._holders) - 1))
+        self._lowered_at = trio.current_time()
+
+    async def take(self, holder: SocketHolder, *, is_ahead: bool = False) -> None:
         """Take a seat, for which somebody idle may have to give way. Leave it with `leave`.
+
+        With `is_ahead` nobody needs the socket yet: nobody gives way to it, and who needs one comes first.
 
         Raises:
             NoSeatError: there was none within a few seconds.
         """
-        self._waiting += 1
+        self._waiting += not is_ahead
         try:
             with trio.move_on_after(YIELD_TIMEOUT_S):
-                while self.is_exhausted:
+                while self.is_exhausted or (is_ahead and self._waiting):
                     # As many are asked as there are who wait, and no more.
-                    if len(self._leaving) < self._waiting:
+                    if not is_ahead and len(self._leaving) < self._waiting:
                         self._ask_the_longest_idle()
                     await self._freed.wait()
         finally:
-            self._waiting -= 1
-        if self.is_exhausted:
+            self._waiting -= not is_ahead
+        if self.is_exhausted or (is_ahead and self._waiting):
             raise NoSeatError
         self._holders.add(holder)
 

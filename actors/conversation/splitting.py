@@ -5,9 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-_PARAGRAPH: Final = re.compile(r"\s*\n\s*\n\s*")
-_SENTENCE: Final = re.compile(r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”»)\]]))\s+|\s*\n\s*")
-_WORD: Final = re.compile(r"\s+")
+_GAP: Final = re.compile(r"\s+")
+_SENTENCE_END: Final = re.compile(r"[.!?…][\"'”»)\]]?$")
 
 # A cut between paragraphs or sentences is worth a piece that is not full, but not one that is nearly empty.
 _FULL_ENOUGH: Final = 0.5
@@ -38,7 +37,7 @@ def length(text: str) -> int:
 
 
 def _pieces(rest: str, limit: int) -> Iterator[str]:
-    while length(rest) > limit:
+    while len(rest) > limit or length(rest) > limit:
         end, start = _cut(rest, _fitting(rest, limit))
         yield rest[:end]
         rest = rest[start:]
@@ -55,25 +54,26 @@ def _fitting(text: str, limit: int) -> int:
 
 
 def _cut(text: str, fitting: int) -> tuple[int, int]:
-    """Where the first piece ends and where the rest begins; what is between is whitespace."""
+    """Where the first piece ends and where the rest begins; what is between is whitespace.
+
+    Reads what fits and the gap at its end, each character once: every other conversation waits meanwhile.
+    """
     enough = max(int(fitting * _FULL_ENOUGH), 1)
-    for gap, shortest in ((_PARAGRAPH, enough), (_SENTENCE, enough), (_WORD, 1)):
-        cut = _last_gap(gap, text, fitting, shortest)
-        if cut is not None:
-            return cut
+    paragraph = sentence = word = None
+    # A gap that begins within what fits may reach beyond.
+    for found in _GAP.finditer(text, 1, fitting + 1):
+        word = gap = _GAP.match(text, found.start()) or found
+        if gap.end() > enough:
+            breaks = gap[0].count("\n")
+            if breaks > 1:
+                paragraph = gap
+            if breaks or _SENTENCE_END.search(text[max(gap.start() - 2, 0) : gap.start()]):
+                sentence = gap
+    best = paragraph or sentence or word
+    if best is not None:
+        return best.span()
     hard = _hard_cut(text, fitting)
     return hard, hard
-
-
-def _last_gap(gap: re.Pattern[str], text: str, fitting: int, shortest: int) -> tuple[int, int] | None:
-    """The last gap that begins within what fits; it may reach beyond."""
-    found = None
-    for match in gap.finditer(text, shortest):
-        if match.start() > fitting:
-            break
-        found = match
-    # A search that begins inside a gap finds its tail only: the piece then ends with whitespace.
-    return (len(text[: found.start()].rstrip()), found.end()) if found else None
 
 
 def _hard_cut(text: str, fitting: int) -> int:

@@ -57,6 +57,7 @@ class TextSources:
         opening: first message after a completed call with a summary.
         opening_without_summary: the same for a call whose summary did not come.
         fallback: plain text without variables, for a person whom the agent leaves without an answer.
+        left_out: told to the agent in place of messages too many to read; `{count}` is how many.
         follow_ups: first message after a call that ended otherwise; no entry, or a blank one: none is sent.
         opening_variables, reopen_variables: `ContentVariables` of the two WhatsApp templates.
     """
@@ -64,6 +65,7 @@ class TextSources:
     opening: str
     opening_without_summary: str
     fallback: str
+    left_out: str = "[… {count} mensajes más …]"
     follow_ups: Mapping[CallOutcome, str] = Factory(dict)
     opening_variables: Mapping[str, str] = Factory(dict)
     reopen_variables: Mapping[str, str] = Factory(dict)
@@ -90,6 +92,7 @@ class Texts:
 
     def __init__(self, sources: TextSources) -> None:
         self.fallback = tidy(sources.fallback)
+        self._left_out = one_line(sources.left_out)
         self._opening = _compile("opening", sources.opening)
         self._opening_without_summary = _compile("opening_without_summary", sources.opening_without_summary)
         self._follow_ups = {
@@ -103,6 +106,10 @@ class Texts:
             Purpose.ANSWER: reopen,
             Purpose.FALLBACK: reopen,
         }
+
+    def left_out(self, count: int) -> str:
+        """What the agent is told in place of so many messages."""
+        return self._left_out.replace("{count}", str(count))
 
     def render_opening(self, facts: CallFacts) -> str:
         """The first message after a completed call, trimmed, never blank.

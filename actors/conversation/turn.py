@@ -31,10 +31,14 @@ SKIP_TURN_TOOL = "skip_turn"
 
 @frozen(kw_only=True)
 class CoalescingRules:
-    """A turn begins once nothing arrived for `quiet_s`, and at the latest `max_s` after its first message."""
+    """A turn begins once nothing arrived for `quiet_s`, and at the latest `max_s` after its first message.
+
+    Above `per_minute_max` messages in a minute it waits until they have become fewer, at most for a minute.
+    """
 
     quiet_s: float
     max_s: float
+    per_minute_max: int = 20
 
 
 @frozen(kw_only=True)
@@ -62,8 +66,8 @@ class Turn:
     messages: Sequence[PendingMessage]
 
     @property
-    def text(self) -> str:
-        return "\n".join(message.text for message in self.messages)
+    def texts(self) -> list[str]:
+        return [message.text for message in self.messages]
 
     @property
     def message_ids(self) -> list[int]:
@@ -217,8 +221,9 @@ class AnswerCollector:
         if event.name == END_CALL_TOOL and not event.is_error:
             self.is_over = True
         elif event.name == SKIP_TURN_TOOL and not event.is_error:
-            # The agent chose to say nothing, which is an answer too.
-            self._replies.append(_Reply(event.event_id, is_whole=True))
+            # The agent chose to say nothing, which is an answer too; and beside words of the same event no other one.
+            if event.event_id is None or self._find(event.event_id) is None:
+                self._replies.append(_Reply(event.event_id, is_whole=True))
             self._words_came(event.event_id)
         else:
             self._tool_moved(event.event_id, running=None)

@@ -20,7 +20,7 @@ SUMMARY_MIN = 100
 
 @frozen
 class Wording:
-    """A text that cannot be made is an alert, and the talk goes on without it."""
+    """A text that cannot be made is an alert until it can be again, and the talk goes on without it."""
 
     texts: Texts
     template_sids: Mapping[Purpose, str]
@@ -31,20 +31,24 @@ class Wording:
         sid = self.template_sids.get(purpose)
         if not sid:
             return None
+        alert = f"template_{purpose.value}"
         try:
-            return Template(sid=sid, variables=self.texts.render_template_variables(purpose, facts))
+            template = Template(sid=sid, variables=self.texts.render_template_variables(purpose, facts))
         except TextError as error:
-            self.alerts.raise_alert(f"text_{purpose.value}", f"a template variable failed: {error}")
+            self.alerts.raise_alert(alert, f"a template variable failed: {error}")
             return None
+        self.alerts.settle(alert)
+        return template
 
     def opening(self, context: PersonContext, call: KnownCall, address: str) -> Opening | None:
         """The first message after a call; None when its outcome gets none."""
-        facts = facts_of(context, call)
+        facts, alert = facts_of(context, call), f"text_{call.outcome.value}"
         try:
             text = self._fitting(call.outcome, facts)
         except TextError as error:
-            self.alerts.raise_alert("text_opening", f"an opening could not be written: {error}")
+            self.alerts.raise_alert(alert, f"a first message after a call could not be written: {error}")
             return None
+        self.alerts.settle(alert)
         if text is None:
             return None
         return Opening(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 
 from actors.alerts import Alerts
-from actors.conversation.socket_budget import SocketBudget
+from actors.conversation.agent_access import AgentAccess
 from actors.conversation.texts import Texts
 from actors.conversation.turn import CoalescingRules
 from actors.conversation.turn_in_flight import TurnRules
@@ -26,18 +26,24 @@ class ConversationRules:
     failed_turn_retry_s: float
     failed_turn_retry_max_s: float
     history_messages: int
+    turn_text_max: int
     template_sids: Mapping[Purpose, str]
 
 
 @frozen(kw_only=True)
 class ConversationWorld:
-    """What a conversation works with. `outbox_due` tells the outbox that a person has something to send."""
+    """What a conversation works with.
+
+    Attributes:
+        access: the way to the agent's sessions, shared by all conversations.
+        outbox_due: tells the outbox that a person has something to send, and why.
+    """
 
     sessions: AgentSessions
-    budget: SocketBudget
+    access: AgentAccess
     store: ConversationStore
     messaging: Messaging
-    outbox_due: Callable[[int], None]
+    outbox_due: Callable[[int, Purpose], None]
     texts: Texts
     alerts: Alerts
     metrics: Metrics

@@ -34,7 +34,8 @@ class Registry(Generic[M]):
     A message to a key without an actor starts one. An actor that has nothing left to do just returns;
     a message that arrived while it did is not lost but starts the next one, and there are never two for one
     key. An actor that crashes over its intensity is parked: messages to it are dropped, for what they speak
-    of stands in the store, until `release`, or until the first message after `park_s`.
+    of stands in the store, until `release`, or until the first message after `park_s`. `on_parked` is told of
+    it, and `on_released` of its end.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Registry(Generic[M]):
         intensity: RestartIntensity,
         park_s: float,
         on_parked: Callable[[int], None],
+        on_released: Callable[[int], None] = lambda _key: None,
     ) -> None:
         self._supervisor = supervisor
         self._make_run = make_run
@@ -55,6 +57,7 @@ class Registry(Generic[M]):
         self._intensity = intensity
         self._park_s = park_s
         self._on_parked = on_parked
+        self._on_released = on_released
         self._entries: dict[int, _Entry[M]] = {}
         self._is_closed = False
         self._lot = trio.lowlevel.ParkingLot()
@@ -113,6 +116,7 @@ class Registry(Generic[M]):
         entry = self._entries.get(key)
         if entry is not None and entry.parked_at is not None:
             del self._entries[key]
+            self._on_released(key)
 
     def _spawn(self, key: int, entry: _Entry[M]) -> None:
         self._supervisor.spawn(

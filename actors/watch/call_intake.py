@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import structlog
 from attrs import evolve, frozen
 
-from actors.calls import CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
+from actors.calls import CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall, surer_outcome
 from actors.conversation.context import person_name
 from actors.conversation.identity import identities_of, whatsapp_address_candidates
 from actors.metrics import Metrics
-from actors.ports import CallStore, WallClock
+from actors.ports import AwaitedCall, CallStore, WallClock
 from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +93,23 @@ class CallIntake:
                 _log.info("finished call found", call_id=call.id, by=call.sighting.value, outcome=outcome)
         return len(new)
 
+    async def take_told(self, details: CallDetails) -> None:
+        """Take a call whose details came unasked, and that has been seen; nothing if they are not wanted any more."""
+        call = await self._store.awaited(details.id)
+        if call is not None:
+            await self.take_awaited(details, call)
+
+    async def take_awaited(self, details: CallDetails, call: AwaitedCall) -> FollowUpState:
+        """As `take`, with what was known of the call where it was found: its batch may name an outcome or a number
+        that the call itself does not.
+        """
+        details = evolve(
+            details,
+            outcome=surer_outcome(call.outcome, details.outcome),
+            phone_number=_usable_number(details.phone_number, call.phone_number),
+        )
+        return await self.take(details, sighting=call.sighting, seen_at=call.seen_at)
+
     async def take(
         self, details: CallDetails, *, sighting: CallSighting, seen_at: datetime | None = None
     ) -> FollowUpState:
@@ -117,6 +134,12 @@ class CallIntake:
         if state is FollowUpState.DUE and person_id is not None:
             self._conversation_due(person_id)
         return state
+
+
+def _usable_number(*numbers: str | None) -> str | None:
+    """The first under which somebody can be written to; else the first there is."""
+    given = [number for number in numbers if number]
+    return next((number for number in given if identities_of(number)), next(iter(given), None))
 
 
 def _in_e164(number: str | None) -> str | None:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import structlog
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from actors.alerts import Alerts
 from actors.calls import (
@@ -21,9 +21,7 @@ from actors.calls import (
     CallSighting,
     FollowUpState,
     SeenCall,
-    surer_outcome,
 )
-from actors.conversation.identity import identities_of
 from actors.ports import (
     AwaitedCall,
     CallSource,
@@ -240,12 +238,7 @@ class CallMonitor:
         if details is None:
             await self._set_back(call, reason="unknown at ElevenLabs")
             return
-        details = evolve(
-            details,
-            outcome=surer_outcome(call.outcome, details.outcome),
-            phone_number=_usable_number(details.phone_number, call.phone_number),
-        )
-        state = await self._intake.take(details, sighting=call.sighting, seen_at=call.seen_at)
+        state = await self._intake.take_awaited(details, call)
         self._setbacks.pop(call.id, None)
         self._alerts.settle(f"call {call.id}")
         if state is not FollowUpState.AWAITING_DETAILS:
@@ -260,7 +253,7 @@ class CallMonitor:
     ) -> None:
         """Whoever is down or refuses us altogether is waited out; a call that alone has no answer is not."""
         if isinstance(error, VendorRefusedError):
-            is_hopeless = getattr(error, "status", None) in _REFUSED_QUESTION
+            is_hopeless = error.status in _REFUSED_QUESTION
         else:
             is_hopeless = self.state.last_error is None and self._waited_too_long(call)
         if is_hopeless:
@@ -293,12 +286,6 @@ async def _error_of(look: Callable[[], Awaitable[None]]) -> Exception | None:
     except (VendorRefusedError, VendorUnavailableError, StoreUnavailableError) as error:
         return error
     return None
-
-
-def _usable_number(*numbers: str | None) -> str | None:
-    """The first under which somebody can be written to; else the first there is."""
-    given = [number for number in numbers if number]
-    return next((number for number in given if identities_of(number)), next(iter(given), None))
 
 
 def _is_settled(summary: BatchSummary, settled_at: datetime | None) -> bool:

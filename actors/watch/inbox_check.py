@@ -36,6 +36,9 @@ OVERLAP = timedelta(minutes=2)
 
 BATCH = 200
 
+FAILURES = (VendorUnavailableError, VendorRefusedError, StoreUnavailableError)
+"""What the next look may not meet any more."""
+
 
 @frozen(kw_only=True)
 class InboxCheckRules:
@@ -72,12 +75,9 @@ class InboxCheck:
         pause_s = min(self.rules.missed_after_s, self.rules.every_s)
         while True:
             until = self.clock.now() - timedelta(seconds=self.rules.missed_after_s)
-            try:
+            with self.alerts.while_failing("inbox_check", "missed messages cannot be looked for", *FAILURES):
                 await self._check(since, until)
                 since = max(since, until - OVERLAP)
-                self.alerts.settle("inbox_check")
-            except (VendorUnavailableError, VendorRefusedError, StoreUnavailableError) as error:
-                self.alerts.raise_alert("inbox_check", f"missed messages cannot be looked for: {error}")
             await trio.sleep(pause_s)
             pause_s = self.rules.every_s
 

@@ -12,9 +12,11 @@ _BY_CODE = {
     1008: SessionEndReason.REFUSED,
     1009: SessionEndReason.LOST,
     1011: SessionEndReason.FAILED,
+    1013: SessionEndReason.FAILED,  # "try again later" (RFC 6455's registry)
     3000: SessionEndReason.REFUSED,  # seen live with `quota_exceeded`
     4300: SessionEndReason.FAILED,  # the queue's wait timed out
 }
+_FULL_WORDS = ("concurrent", "concurrency")
 _WITHOUT_CLOSE_FRAME = frozenset({1005, 1006})
 
 
@@ -26,18 +28,24 @@ def closed(code: int, reason: str | None, *, fault: AgentFault | None, was_open:
     """The end by a WebSocket close code (ElevenLabs AsyncAPI, `ErrorCode`).
 
     `fault` is the last error event. It normally carries the code of the close that follows, and where the
-    connection broke instead, it says why all the same. A goodbye before the session `was_open` is none.
+    connection broke instead, it says why all the same. A goodbye before the session `was_open` is none. No code
+    is documented for a start over the concurrency limit; the words beside it tell.
     """
     deciding = fault.code if fault and code in _WITHOUT_CLOSE_FRAME and fault.code in _BY_CODE else code
     why = _BY_CODE.get(deciding, SessionEndReason.FAILED)
     if why is SessionEndReason.ENDED_BY_AGENT and not was_open:
         why = SessionEndReason.FAILED
-    return SessionEnd(reason=why, code=deciding, detail=_detail(code, reason, fault))
+    detail = _detail(code, reason, fault)
+    if not was_open and any(word in detail.lower() for word in _FULL_WORDS):
+        why = SessionEndReason.FULL
+    return SessionEnd(reason=why, code=deciding, detail=detail)
 
 
 def refused(problem: Problem) -> SessionEnd:
     """The end by an HTTP status in place of an upgrade."""
-    why = SessionEndReason.REFUSED if problem.is_refusal else SessionEndReason.FAILED
+    why = SessionEndReason.FULL if problem.is_full else SessionEndReason.FAILED
+    if problem.is_refusal:
+        why = SessionEndReason.REFUSED
     return SessionEnd(reason=why, code=problem.status, detail=problem.sentence)
 
 
@@ -46,6 +54,8 @@ def unsigned(error: ApiUnavailableError | ApiRefusedError) -> SessionEnd:
     detail = sentence(f"no signed URL: {error}")
     if isinstance(error, ApiRefusedError):
         return SessionEnd(reason=SessionEndReason.REFUSED, code=error.status, detail=detail)
+    if error.is_full:
+        return SessionEnd(reason=SessionEndReason.FULL, code=error.status, detail=detail)
     if error.status is None:
         return lost(detail)
     return SessionEnd(reason=SessionEndReason.FAILED, code=error.status, detail=detail)

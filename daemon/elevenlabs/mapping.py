@@ -1,13 +1,13 @@
 """ElevenLabs' conversations and batches in our own words.
 
 Shapes are those of the ElevenLabs OpenAPI (`GetConversationResponseModel`, `BatchCallDetailedResponse`).
-What an answer must have and lacks raises `UnexpectedAnswerError` with its path; everything else may be
-missing, null, or a word nobody has heard before.
+What an answer must have and lacks raises `UnexpectedAnswerError` with its path, in a list only where no entry has it;
+everything else may be missing, null, or a word nobody has heard before.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -34,6 +34,7 @@ from daemon.elevenlabs.fields import (
     text,
     whole_number,
 )
+from daemon.elevenlabs.problems import UnexpectedAnswerError
 
 _ENDED = frozenset({"processing", "done", "failed"})
 
@@ -67,6 +68,23 @@ _UNANSWERED = (
 
 _RESERVED_VARIABLES = ("system__", "secret__")
 
+T = TypeVar("T")
+
+
+def _readable(records: Sequence[Record], read: Callable[[Record], T]) -> list[T]:
+    """Those of a list that can be read: one that cannot hides no other. Where none can, what is wrong is raised."""
+    read_so_far: list[T] = []
+    flaw: UnexpectedAnswerError | None = None
+    for record in records:
+        try:
+            read_so_far.append(read(record))
+        except UnexpectedAnswerError as error:
+            flaw = error
+    if flaw is not None and not read_so_far:
+        raise flaw
+    return read_so_far
+
+
 # --- Batches ------------------------------------------------------------------------------------------
 
 
@@ -77,12 +95,12 @@ class BatchPage:
 
 
 def batch_page(record: Record) -> BatchPage:
-    batches = [batch_summary(item) for item in items(record, "batch_calls")]
+    batches = _readable(items(record, "batch_calls"), batch_summary)
     return BatchPage(batches, text(record, "next_doc") if record.get("has_more") is True else None)
 
 
 def batch(record: Record) -> Batch:
-    recipients = [_recipient(item) for item in items(record, "recipients")]
+    recipients = _readable(items(record, "recipients"), _recipient)
     return Batch(summary=batch_summary(record), recipients=recipients)
 
 
@@ -123,16 +141,21 @@ class CallPage:
 
 def call_page(record: Record) -> CallPage:
     """The phone calls of one page of conversations that are over. Their outcome needs the details."""
-    calls = [
-        SeenCall(
-            id=required_text(item, "conversation_id"),
-            sighting=CallSighting.CONVERSATIONS,
-            agent_id=text(item, "agent_id"),
-        )
+    ended = [
+        item
         for item in items(record, "conversations")
         if text(item, "status") in _ENDED and _is_phone_call(item)
     ]
+    calls = _readable(ended, _seen_call)
     return CallPage(calls, text(record, "next_cursor") if record.get("has_more") is True else None)
+
+
+def _seen_call(item: Record) -> SeenCall:
+    return SeenCall(
+        id=required_text(item, "conversation_id"),
+        sighting=CallSighting.CONVERSATIONS,
+        agent_id=text(item, "agent_id"),
+    )
 
 
 def _is_phone_call(item: Record) -> bool:

@@ -19,18 +19,20 @@ _SECRETS = re.compile(
 )
 
 # Seen with several HTTP statuses, so they decide before the status does.
-_COME_BACK_LATER = frozenset(
-    {"rate_limit_exceeded", "concurrent_limit_exceeded", "too_many_concurrent_requests", "system_busy"}
-)
+_TOO_MANY_AT_A_TIME = frozenset({"concurrent_limit_exceeded", "too_many_concurrent_requests"})
+_COME_BACK_LATER = _TOO_MANY_AT_A_TIME | {"rate_limit_exceeded", "system_busy"}
 _CALL_THE_OPERATOR = frozenset({"quota_exceeded", "invalid_api_key"})
 
 
 class ApiUnavailableError(VendorUnavailableError):
-    """ElevenLabs did not answer, or asked to be left alone. `status` is None where no answer came."""
+    """ElevenLabs did not answer, or asked to be left alone. `status` is None where no answer came; `is_full` says
+    that it has as many sessions or requests of ours as it takes at a time.
+    """
 
-    def __init__(self, message: str, *, status: int | None) -> None:
+    def __init__(self, message: str, *, status: int | None, is_full: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.is_full = is_full
 
 
 class UnexpectedAnswerError(ApiUnavailableError):
@@ -42,9 +44,7 @@ class UnexpectedAnswerError(ApiUnavailableError):
 
 
 class ApiRefusedError(VendorRefusedError):
-    def __init__(self, message: str, *, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    """ElevenLabs refused, and will again."""
 
 
 def sentence(text: str) -> str:
@@ -78,6 +78,10 @@ class Problem:
         return 400 <= self.status < 500 and self.status not in {408, 425, 429}
 
     @property
+    def is_full(self) -> bool:
+        return self.code in _TOO_MANY_AT_A_TIME
+
+    @property
     def is_unknown_path(self) -> bool:
         """The URL is wrong, as opposed to the id in it."""
         return self.status == 404 and not self.code and self.message == "Not Found"
@@ -97,7 +101,7 @@ class Problem:
     def error(self) -> ApiUnavailableError | ApiRefusedError:
         if self.is_refusal:
             return ApiRefusedError(self.sentence, status=self.status)
-        return ApiUnavailableError(self.sentence, status=self.status)
+        return ApiUnavailableError(self.sentence, status=self.status, is_full=self.is_full)
 
 
 def read_problem(status: int, headers: Mapping[str, str], body: bytes) -> Problem:

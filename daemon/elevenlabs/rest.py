@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import trio
@@ -28,6 +28,8 @@ _PAGE_SIZE = 100
 _PAGES_MAX = 1000
 """A list that is longer has lost its way; the next look starts at its newest end again."""
 
+_VENDORS_DOMAIN = ".elevenlabs.io"
+
 _ERROR_MAX_BYTES = 64 * 1024
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -48,6 +50,19 @@ class _Request:
     method: str = "GET"
     params: Mapping[str, str | int] = field(factory=dict)
     body: Record | None = None
+
+
+def _is_vendors_socket(url: str, *, asked: str) -> bool:
+    """Whether a talk with a customer may go to this URL: to the host that was asked or another of ElevenLabs', and in
+    clear text only where we asked in clear text.
+    """
+    try:
+        socket, rest = urlsplit(url), urlsplit(asked)
+        host = (socket.hostname or "").lower()
+    except ValueError:
+        return False
+    is_safe = socket.scheme == "wss" or (socket.scheme == "ws" and rest.scheme == "http")
+    return is_safe and (host == (rest.hostname or "").lower() or host.endswith(_VENDORS_DOMAIN))
 
 
 def _api_root(base_url: str) -> str:
@@ -72,10 +87,17 @@ class RestApi:
     answer_max_bytes: int
 
     async def signed_url(self, agent_id: str) -> str:
-        """A URL that starts one session with the agent, within 15 minutes. It is a secret."""
+        """A URL that starts one session with the agent, within 15 minutes. It is a secret.
+
+        Raises:
+            ApiUnavailableError, ApiRefusedError: there is none, or it leads to somebody else's host.
+        """
         path = "/convai/conversation/get-signed-url"
         answer = await self.get(path, {"agent_id": agent_id})
-        return required_text(answer, "signed_url")
+        url = required_text(answer, "signed_url")
+        if not _is_vendors_socket(url, asked=self.base_url):
+            raise UnexpectedAnswerError("signed_url on ElevenLabs' own host")
+        return url
 
     async def find(self, path: str) -> Record | None:
         """As `get`; None where there is no such thing."""

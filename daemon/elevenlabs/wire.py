@@ -46,6 +46,17 @@ Message: TypeAlias = AgentEvent | Ping | Metadata
 # --- From the server ----------------------------------------------------------------------------------
 
 
+def _integer(digits: str) -> int | None:
+    """None for more digits than Python reads: no reason to lose what else is in the frame."""
+    try:
+        return int(digits)
+    except ValueError:
+        return None
+
+
+_decode = json.JSONDecoder(parse_int=_integer).decode
+
+
 def parse(frame: str | bytes) -> Message | None:
     """Read one frame. None for what is not for us: binary frames, other types, no JSON at all. Never raises.
 
@@ -55,7 +66,7 @@ def parse(frame: str | bytes) -> Message | None:
     if isinstance(frame, bytes):
         return None
     try:
-        message = json.loads(frame)
+        message = _decode(frame)
     except (ValueError, RecursionError):
         return None
     kind = message.get("type") if isinstance(message, dict) else None

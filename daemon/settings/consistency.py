@@ -1,6 +1,8 @@
 """Settings that are right one by one and wrong together."""
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from operator import attrgetter
 
 from daemon.settings.model import Settings
 from daemon.settings.problems import Flaw, show
@@ -23,39 +25,6 @@ def _two_listeners(settings: Settings) -> Iterator[Flaw]:
         )
 
 
-def _coalescing(settings: Settings) -> Iterator[Flaw]:
-    pacing = settings.conversation
-    yield from _in_order(
-        "conversation.coalesce_max_s", pacing.coalesce_max_s, "conversation.coalesce_s", pacing.coalesce_s
-    )
-
-
-def _conversation_retries(settings: Settings) -> Iterator[Flaw]:
-    pacing = settings.conversation
-    yield from _in_order(
-        "conversation.retry_max_s", pacing.retry_max_s, "conversation.retry_first_s", pacing.retry_first_s
-    )
-    yield from _in_order(
-        "conversation.unanswered_retry_max_s",
-        pacing.unanswered_retry_max_s,
-        "conversation.unanswered_retry_first_s",
-        pacing.unanswered_retry_first_s,
-    )
-
-
-def _outbox_retries(settings: Settings) -> Iterator[Flaw]:
-    pacing = settings.outbox
-    yield from _in_order(
-        "outbox.retry_max_s", pacing.retry_max_s, "outbox.retry_first_s", pacing.retry_first_s
-    )
-    yield from _in_order(
-        "outbox.certain_after_s",
-        pacing.certain_after_s,
-        "outbox.settle_unknown_after_s",
-        pacing.settle_unknown_after_s,
-    )
-
-
 def _advisor_names(settings: Settings) -> Iterator[Flaw]:
     names: dict[str, int] = {}
     for index, advisor in enumerate(settings.transfer.advisors):
@@ -68,7 +37,20 @@ def _advisor_names(settings: Settings) -> Iterator[Flaw]:
             )
 
 
-def _in_order(upper_key: str, upper: float, lower_key: str, lower: float) -> Iterator[Flaw]:
+# Of each pair the first must not be less than the second; both stand in one table.
+_IN_ORDER: tuple[tuple[str, str], ...] = (
+    ("conversation.coalesce_max_s", "conversation.coalesce_s"),
+    ("conversation.retry_max_s", "conversation.retry_first_s"),
+    ("conversation.unanswered_retry_max_s", "conversation.unanswered_retry_first_s"),
+    ("elevenlabs.refused_retry_max_s", "elevenlabs.refused_retry_first_s"),
+    ("outbox.retry_max_s", "outbox.retry_first_s"),
+    ("outbox.certain_after_s", "outbox.settle_unknown_after_s"),
+    ("outbox.breaker_openings", "outbox.breaker_openings_min"),
+)
+
+
+def _in_order(upper_key: str, lower_key: str, settings: Settings) -> Iterator[Flaw]:
+    upper, lower = (attrgetter(key)(settings) for key in (upper_key, lower_key))
     if upper < lower:
         yield Flaw(
             key=upper_key,
@@ -79,8 +61,6 @@ def _in_order(upper_key: str, upper: float, lower_key: str, lower: float) -> Ite
 
 _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Flaw]]], ...] = (
     (("http", "admin"), _two_listeners),
-    (("conversation",), _coalescing),
-    (("conversation",), _conversation_retries),
-    (("outbox",), _outbox_retries),
+    *(((upper.partition(".")[0],), partial(_in_order, upper, lower)) for upper, lower in _IN_ORDER),
     (("transfer",), _advisor_names),
 )

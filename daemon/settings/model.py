@@ -48,6 +48,10 @@ class HttpSettings:
 class AdminSettings:
     host: Host = "127.0.0.1"
     port: Port = 3002
+    session_hours: Annotated[float, Between(0.01, 24 * 30)] = 12.0
+    guesses_max: Annotated[int, Between(1, 1000)] = 10
+    all_guesses_max: Annotated[int, Between(1, 100_000)] = 50
+    lock_max_s: Annotated[float, Between(30, _DAY_S)] = 900.0
 
 
 @frozen(kw_only=True)
@@ -74,21 +78,20 @@ class ElevenLabsSettings:
     start_timeout_s: Deadline = 30.0
     request_timeout_s: Deadline = 15.0
     connect_concurrency: Annotated[int, Between(1, 1000)] = 8
+    connects_per_second: Annotated[float, Between(0.1, 10_000)] = 10.0
+    refused_retry_first_s: Deadline = 30.0
+    refused_retry_max_s: Deadline = 600.0
 
 
 @frozen(kw_only=True)
 class TwilioSettings:
-    """`whatsapp_from` is in E.164; `whatsapp_sender` is what Twilio wants to read."""
+    """`whatsapp_from` is in E.164."""
 
     whatsapp_from: Annotated[str, rules.whatsapp_number] = ""
     voice_number: Annotated[str, rules.phone_number] = ""
     twiml_app_sid: Identifier = ""
     base_url: Annotated[str, rules.web_origin] = ""
     request_timeout_s: Deadline = 15.0
-
-    @property
-    def whatsapp_sender(self) -> str:
-        return f"whatsapp:{self.whatsapp_from}"
 
 
 @frozen(kw_only=True)
@@ -102,6 +105,8 @@ class WhatsAppSettings:
         lambda: {"1": spanish.TEMPLATE_NAME}
     )
     messages_per_second: Annotated[float, Between(0.01, 1000)] = 80.0
+    person_burst: Annotated[int, Between(1, 45)] = 10
+    person_every_s: Pause = 6.0
     missed_check_every_s: Deadline = 120.0
     missed_after_s: Deadline = 30.0
 
@@ -117,6 +122,7 @@ class ConversationSettings:
     coalesce_max_s: Pause = 8.0
     max_open_sockets: Annotated[int, Between(1, 100_000)] = 500
     inbound_per_minute: Annotated[int, Between(1, 6000)] = 20
+    turn_text_max: Annotated[int, Between(100, 1_000_000)] = 8000
     retire_after_s: Period = 60.0
     attempts_max: Annotated[int, Between(1, 100)] = 4
     retry_first_s: Deadline = 1.0
@@ -145,6 +151,11 @@ class OutboxSettings:
     retry_max_s: Deadline = 300.0
     give_up_after_s: Period = 86400.0
     concurrency: Annotated[int, Between(1, 1000)] = 16
+    breaker_openings: Annotated[int, Between(1, 1000)] = 20
+    breaker_openings_min: Annotated[int, Between(1, 1000)] = 10
+    breaker_failed_share: Annotated[float, Between(0.01, 1)] = 0.5
+    breaker_pause_s: Period = 900.0
+    breaker_probes: Annotated[int, Between(1, 100)] = 3
 
 
 @frozen(kw_only=True)
@@ -178,6 +189,7 @@ class TextSettings:
     opening: Annotated[str, CallText(needs_summary=True)] = spanish.OPENING
     opening_without_summary: Annotated[str, CallText()] = spanish.OPENING_WITHOUT_SUMMARY
     fallback: Annotated[str, rules.plain_text] = spanish.FALLBACK
+    left_out: Annotated[str, rules.counting_text] = spanish.LEFT_OUT
 
 
 @frozen(kw_only=True)
@@ -254,6 +266,7 @@ class Settings:
             opening=self.texts.opening,
             opening_without_summary=self.texts.opening_without_summary,
             fallback=self.texts.fallback,
+            left_out=self.texts.left_out,
             follow_ups=self.follow_up.texts,
             opening_variables=self.whatsapp.opening_template_variables,
             reopen_variables=self.whatsapp.reopen_template_variables,

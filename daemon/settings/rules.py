@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from attrs import frozen
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 
 from actors.conversation.texts import find_flaw, is_blank
 from daemon.settings.problems import UnfitError, show
@@ -19,6 +21,7 @@ from daemon.settings.problems import UnfitError, show
 _Number = TypeVar("_Number", int, float)
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_COUNTING_TEXT_MAX = 60
 _NUMBER_SEPARATORS = re.compile(r"[\s().-]")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _TEMPLATE_VARIABLE_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -101,6 +104,7 @@ def store_url(text: str) -> str:
         return ""
     scheme, separator, _ = url.partition("://")
     if separator and scheme in {"postgresql", "postgres"}:
+        _refuse_bad_options(url)
         return url
     found = f"one that starts with {show(scheme + separator)}" if separator else "something else"
     raise UnfitError(
@@ -108,6 +112,38 @@ def store_url(text: str) -> str:
         mend="write postgresql://user@host/database, or postgresql:///database?host=/run/postgresql for a "
         "socket folder, or leave it empty for the embedded PostgreSQL",
     )
+
+
+def _refuse_bad_options(url: str) -> None:
+    """What libpq would refuse each time it connects. Its own sentences quote the URL, password and all."""
+    try:
+        options = conninfo_to_dict(url)
+    except ProgrammingError as error:
+        # A password may hold a question mark, and then part of it looks like an option.
+        unknown = None if "@" in url.partition("?")[2] else _UNKNOWN_OPTION.search(str(error))
+        flaw = f"with the unknown option {show(unknown[1])}" if unknown else "that is malformed"
+        raise UnfitError(f"expected a PostgreSQL URI, got one {flaw}", mend=_MEND_STORE_URL) from None
+    for name, is_fit, expected in _STORE_OPTIONS:
+        values = str(options.get(name) or "").split(",")
+        if not all(is_fit(value) for value in values if value):
+            raise UnfitError(f"its {name} is not {expected}", mend=_MEND_STORE_URL)
+
+
+_UNKNOWN_OPTION = re.compile(r'invalid URI query parameter: "(\w+)"')
+_MEND_STORE_URL = (
+    "write postgresql://user@host:5432/database, with options of libpq only, such as ?sslmode=require; characters"
+    " of a password that a URI gives a meaning are percent-encoded"
+)
+_SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
+_STORE_OPTIONS: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+    ("port", lambda text: _is_whole(text) and 1 <= int(text) <= 65535, "a port number"),
+    ("connect_timeout", lambda text: _is_whole(text.removeprefix("-")), "a whole number of seconds"),
+    ("sslmode", lambda text: text in _SSL_MODES, f"one of {', '.join(sorted(_SSL_MODES))}"),
+)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def phone_number(text: str) -> str:
@@ -165,6 +201,15 @@ def plain_text(text: str) -> str:
     if "{{" in text or "{%" in text:
         raise UnfitError("takes no variables", mend="write it without {{ }} and {% %}")
     return not_blank(text)
+
+
+def counting_text(text: str) -> str:
+    """A short line that says how many of something there are."""
+    if len(text) > _COUNTING_TEXT_MAX:
+        raise UnfitError(f"expected at most {_COUNTING_TEXT_MAX} characters, got {len(text)}")
+    if "{count}" not in text:
+        raise UnfitError("does not say how many", mend="write {count} where the number belongs")
+    return text
 
 
 def template_variables(sources: Mapping[str, str]) -> Mapping[str, str]:

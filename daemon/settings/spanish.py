@@ -43,4 +43,6 @@ FALLBACK: Final = (
     "En este momento no puedo responderle. Su mensaje quedó guardado; escríbame de nuevo en unos minutos."
 )
 
+LEFT_OUT: Final = "[… {count} mensajes más …]"
+
 TEMPLATE_NAME: Final = "{{ name or 'cliente' }}"

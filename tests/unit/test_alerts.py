@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from attrs import define
 
 from actors.alerts import Alert, Alerts
@@ -71,3 +72,34 @@ def test_at_the_limit_the_alert_that_was_not_raised_for_longest_gives_way() -> N
         alerts.raise_alert(key, "")
 
     assert keys(alerts) == ["a", "c"]
+
+
+def test_what_fails_is_an_alert_until_it_succeeds() -> None:
+    alerts = Alerts(HandSetClock())
+    for problem in ("gone", "still gone"):
+        with alerts.while_failing("outbox", "the outbox fails", OSError):
+            raise OSError(problem)
+    assert [(alert.key, alert.text, alert.count) for alert in alerts.standing] == [
+        ("outbox", "the outbox fails: still gone", 2)
+    ]
+
+    with alerts.while_failing("outbox", "the outbox fails", OSError):
+        pass
+    assert alerts.standing == []
+
+
+def test_a_failure_of_another_kind_is_nobodys_alert() -> None:
+    alerts = Alerts(HandSetClock())
+    with pytest.raises(KeyError), alerts.while_failing("outbox", "the outbox fails", OSError):
+        raise KeyError
+
+    assert alerts.standing == []
+
+
+def test_an_alert_that_is_kept_is_counted_once_and_says_the_latest() -> None:
+    alerts = Alerts(HandSetClock())
+    alerts.keep("agent_unanswered", "3 people")
+    alerts.keep("agent_unanswered", "2 people")
+
+    (alert,) = alerts.standing
+    assert (alert.text, alert.count) == ("2 people", 1)

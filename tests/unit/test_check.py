@@ -1,7 +1,11 @@
 """What the offline check tells the operator."""
 
+import base64
+
 import pytest
 from attrs import evolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.check import Finding, Level, review
 from daemon.settings import (
@@ -51,6 +55,31 @@ def changed(table: str, **values: object) -> list[Finding]:
 def levels(findings: list[Finding]) -> dict[str, Level]:
     """The gravest level for each key."""
     return {finding.key: finding.level for finding in reversed(findings)}
+
+
+@pytest.mark.parametrize(
+    "example",
+    ["ACxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "changeme", "CHANGE_ME", "AC...", "sk_…", "<token>", "your_auth_token",
+     "${TWILIO_AUTH_TOKEN}", "********", "ACxx", "xxx", "TODO", "agent_..."],
+)  # fmt: skip
+def test_what_was_left_over_from_an_example_is_named(example: str) -> None:
+    for attribute, name in (
+        ("twilio_account_sid", "TWILIO_ACCOUNT_SID"),
+        ("twilio_auth_token", "TWILIO_AUTH_TOKEN"),
+        ("elevenlabs_api_key", "ELEVENLABS_API_KEY"),
+        ("admin_token", "RELEVO_ADMIN_TOKEN"),
+    ):
+        found = levels(changed("secrets", **{attribute: example}))
+        assert found[name] is Level.PROBLEM
+        assert all(example not in finding.sentence for finding in changed("secrets", **{attribute: example}))
+    assert levels(changed("elevenlabs", text_agent_id=example))["elevenlabs.text_agent_id"] is Level.PROBLEM
+
+
+@given(st.binary(min_size=16, max_size=32))
+def test_no_true_secret_is_taken_for_an_example(random: bytes) -> None:
+    for secret in (random.hex(), base64.urlsafe_b64encode(random).decode(), f"sk_{random.hex()}"):
+        if "xxxxxx" not in secret.lower():
+            assert changed("secrets", admin_token=secret.ljust(16, "0"), elevenlabs_api_key=secret) == []
 
 
 def test_settings_for_daily_work_leave_nothing_to_say() -> None:

@@ -154,6 +154,18 @@ def test_of_a_calls_variables_only_those_that_may_be_set_are_passed_on() -> None
     assert told["history"] == ""
 
 
+def test_of_a_long_history_the_newest_is_told_and_no_message_is_endless() -> None:
+    messages = [message("a" * 60_000), message("b" * 3_000), message("¿Cuánto cuesta?")]
+    plan = session_plan(evolve(CONTEXT, messages=messages), now=NOW)
+
+    history = plan.dynamic_variables["history"]
+    assert isinstance(history, str)
+    assert len(history) == 4_000
+    assert history.startswith("…")
+    assert history.endswith("Cliente: ¿Cuánto cuesta?")
+    assert len(plan.context) < 8_000
+
+
 def test_long_variables_are_cut() -> None:
     plan = session_plan(evolve(CONTEXT, calls=[evolve(CALL, summary="x" * 9_000)]), now=NOW)
 

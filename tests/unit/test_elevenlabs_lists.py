@@ -1,13 +1,20 @@
 """ElevenLabs' lists of conversations and its batches in our own words."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.calls import CallOutcome, CallSighting, SeenCall
 from daemon.elevenlabs import mapping
 from daemon.elevenlabs.problems import UnexpectedAnswerError
 from tests.unit.test_elevenlabs_mapping import STARTED, conversation
+from tests.unit.test_elevenlabs_wire import JSON
+
+MORE_NAMES = ["id", "status", "created_at_unix", "phone_number", "text_only"]
+SOUND_VALUES = st.sampled_from(["done", "failed", "completed", "twilio", "outbound", 1_760_000_000])
 
 # --- Conversations --------------------------------------------------------------------------------------
 
@@ -68,6 +75,30 @@ def test_a_list_ends_where_it_says_so(end: dict[str, Any]) -> None:
 )
 def test_written_conversations_are_told_from_calls(metadata: dict[str, Any], is_chat: bool) -> None:  # noqa: FBT001
     assert mapping.is_chat(conversation(metadata=metadata)) is is_chat
+
+
+@given(strangers=st.lists(JSON, max_size=5), place=st.integers(0, 5), more=st.dictionaries(st.text(), JSON))
+def test_no_entry_of_a_list_hides_another(strangers: list[Any], place: int, more: dict[str, Any]) -> None:
+    place = min(place, len(strangers))
+    for name, known, read in (
+        ("conversations", listed(1), lambda record: mapping.call_page(record).calls),
+        ("batch_calls", batch(), lambda record: mapping.batch_page(record).batches),
+        ("recipients", {"id": "row-1"}, lambda record: mapping.batch(record).recipients),
+    ):
+        entries = [*strangers[:place], known, *strangers[place:]]
+        found = read({**more, **batch(), name: entries})
+        assert known.get("conversation_id", known.get("id")) in [entry.id for entry in found]
+
+
+@given(
+    entries=st.lists(
+        st.dictionaries(st.sampled_from([*listed(1), *MORE_NAMES]), JSON | SOUND_VALUES), max_size=4
+    )
+)
+def test_any_list_is_a_page_or_an_unexpected_answer(entries: list[dict[str, Any]]) -> None:
+    for read in (mapping.call_page, mapping.batch_page, mapping.batch):
+        with suppress(UnexpectedAnswerError):
+            read({**batch(), "conversations": entries, "batch_calls": entries, "recipients": entries})
 
 
 # --- Batches --------------------------------------------------------------------------------------------

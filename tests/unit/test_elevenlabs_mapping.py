@@ -237,6 +237,27 @@ def test_no_answer_makes_the_mapping_raise_anything_else(
                 assert error.field  # noqa: PT017
 
 
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(
+            sorted({*conversation(), "has_audio"} - {"conversation_id", "agent_id", "status", "metadata"})
+        ),
+        JSON,
+    ),
+    metadata=st.dictionaries(st.text() | st.sampled_from([*conversation()["metadata"], "error"]), JSON),
+)
+def test_a_call_is_known_by_what_it_must_have_whatever_the_rest_is(
+    changes: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    record = {**conversation(), **changes}
+    record["metadata"] = {**record["metadata"], **metadata, "start_time_unix_secs": 1_760_000_000}
+    call = mapping.call_details(record)
+
+    assert (call.id, call.agent_id, call.started_at, call.is_over) == ("conv_1", "agent_1", STARTED, True)
+    assert isinstance(call.outcome, CallOutcome)
+    assert call.ended_at >= call.started_at
+
+
 # --- Outcomes -------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.calls import CallDetails, CallOutcome, CallSighting, SeenCall
 from actors.messages import BadFieldError
-from daemon.elevenlabs.webhook import SignatureCheck, check_signature, read_call_news
+from daemon.elevenlabs.webhook import TOLERANCE_S, SignatureCheck, check_signature, read_call_news
 from tests.unit.test_elevenlabs_mapping import conversation
 from tests.unit.test_elevenlabs_wire import JSON
 
@@ -32,6 +33,11 @@ def header(at: datetime, *digests: str) -> str:
 
 def checked(value: str | None, body: bytes = BODY) -> SignatureCheck:
     return check_signature(value, body, secret=SECRET, now=NOW)
+
+
+def one_byte_changed(sent: bytes, place: int, step: int) -> bytes:
+    place %= len(sent)
+    return sent[:place] + bytes([(sent[place] + step) % 256]) + sent[place + 1 :]
 
 
 # --- Signature ------------------------------------------------------------------------------------------
@@ -91,6 +97,59 @@ def test_what_cannot_be_read_counts_as_missing(value: str | None) -> None:
 @given(st.text(), st.binary())
 def test_no_header_makes_the_check_raise(value: str, body: bytes) -> None:
     assert checked(value, body) is not SignatureCheck.GOOD
+
+
+NAMES_AND_VALUES = st.lists(
+    st.tuples(st.sampled_from(["v1", "V0", "", "x", "v0"]), st.text("0123456789abcdef ", max_size=8)),
+    max_size=3,
+)
+
+
+@given(
+    body=st.binary(),
+    age_s=st.integers(-TOLERANCE_S, TOLERANCE_S),
+    others=NAMES_AND_VALUES,
+    gap=st.sampled_from(["", " ", "\t"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_a_good_signature_is_taken_whatever_stands_beside_it(
+    body: bytes, age_s: int, others: list[tuple[str, str]], gap: str, order: Random
+) -> None:
+    at = NOW - timedelta(seconds=age_s)
+    pairs = [("t", str(int(at.timestamp()))), ("v0", digest(at, body)), *others]
+    order.shuffle(pairs)
+    value = ",".join(f"{gap}{name}={text}{gap}" for name, text in pairs)
+
+    assert checked(value, body) is SignatureCheck.GOOD
+
+
+@given(
+    body=st.binary(min_size=1),
+    age_s=st.integers(0, TOLERANCE_S),
+    place=st.integers(0, 500),
+    step=st.integers(1, 255),
+)
+def test_one_byte_of_body_time_or_signature_changed_is_refused(
+    body: bytes, age_s: int, place: int, step: int
+) -> None:
+    at = NOW - timedelta(seconds=age_s)
+    good, forged = header(at, digest(at, body)), one_byte_changed(body, place, step)
+    assert checked(good, body) is SignatureCheck.GOOD
+
+    assert checked(good, forged) is SignatureCheck.WRONG
+    altered = one_byte_changed(good.encode(), place, step).decode("latin-1")
+    assert checked(altered, body) is not SignatureCheck.GOOD
+    assert check_signature(good, body, secret="other", now=NOW) is SignatureCheck.WRONG
+
+
+@given(
+    st.builds(
+        "".join,
+        st.lists(st.sampled_from(["t=", "v0=", ",", "1760000100", "é", "\udce9", "\0", "==", digest(NOW)])),
+    ),
+)
+def test_no_header_of_almost_right_pieces_makes_the_check_raise(value: str) -> None:
+    assert checked(value) in SignatureCheck
 
 
 # --- News -----------------------------------------------------------------------------------------------

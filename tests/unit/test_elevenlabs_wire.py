@@ -139,6 +139,55 @@ def test_known_events_are_read_whatever_else_is_around(
     assert wire.parse(json.dumps({**beside, "type": kind, key: {**junk, **payload}})) == expected
 
 
+# Without these an event says nothing; everything else may be missing or something else altogether.
+REQUIRED = {
+    "conversation_initiation_metadata": {"conversation_id"},
+    "ping": {"event_id"},
+    "client_tool_call": {"tool_name", "tool_call_id"},
+}
+KEPT_AS = {
+    "conversation_id": "conversation_id",
+    "tool_name": "name",
+    "tool_call_id": "call_id",
+    "event_id": "event_id",
+    "agent_response": "text",
+    "text": "text",
+}
+
+
+@given(
+    known=st.sampled_from(KNOWN),
+    beside=st.dictionaries(st.text(), JSON, max_size=3),
+    choices=st.data(),
+)
+def test_no_known_event_is_lost_for_what_it_does_not_need(
+    known: tuple[str, str, dict[str, Any], object],
+    beside: dict[str, Any],
+    choices: st.DataObject,
+) -> None:
+    kind, key, payload, expected = known
+    names = st.sampled_from(sorted({*payload, "parameters", "type"}))
+    broken = choices.draw(st.dictionaries(names, JSON, max_size=4))
+    missing = choices.draw(st.sets(names, max_size=4))
+    needed = REQUIRED.get(kind, set())
+    sound = {name: value for name, value in payload.items() if name not in missing or name in needed}
+    spoilt = {name: value for name, value in broken.items() if name not in needed}
+    event = wire.parse(json.dumps({**beside, "type": kind, key: {**sound, **spoilt}}))
+
+    assert type(event) is type(expected)
+    for name in (set(sound) - set(spoilt)) & set(KEPT_AS):
+        if hasattr(expected, KEPT_AS[name]):
+            assert getattr(event, KEPT_AS[name]) == getattr(expected, KEPT_AS[name])
+
+
+@pytest.mark.parametrize("junk", ["9" * 5_000, "-" + "9" * 5_000, "1e9999", "NaN", '"\\ud800"', "[[[[[]]]]]"])
+def test_a_number_that_nobody_can_read_loses_no_event(junk: str) -> None:
+    event = f'{{"agent_response":"Hola","event_id":1,"n":{junk}}}'
+    frame = f'{{"x":{junk},"type":"agent_response","agent_response_event":{event}}}'
+
+    assert wire.parse(frame) == AgentReplied(text="Hola", event_id=1)
+
+
 @given(JSON)
 def test_no_json_makes_the_reader_raise(value: Any) -> None:
     wire.parse(json.dumps(value))

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from actors.conversation.identity import (
     canonical_number,
     identities_of,
-    is_valid,
     whatsapp_address_candidates,
 )
 
@@ -107,19 +106,85 @@ class TestCanonicalNumber:
             assert canonical in candidates
 
 
-class TestIsValid:
-    @pytest.mark.parametrize(
-        "text", ["+525512345678", "+5215512345678", "+5491123456789", "+541123456789", "+551191234567"]
-    )
-    def test_every_spelling_of_a_number_in_use(self, text: str) -> None:
-        assert is_valid(text)
+# --- Any number -----------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("text", ["", "+521234567890", "+266696687", "hola", "5512345678"])
-    def test_anything_else(self, text: str) -> None:
-        assert not is_valid(text)
+DIGITS = "0123456789"
 
-    def test_a_national_number_of_its_region(self) -> None:
-        assert is_valid("55 1234 5678", "MX")
+
+@st.composite
+def numbers(draw: st.DrawFn) -> str:
+    """Numbers as phone networks know them, most of them of the three countries with several spellings."""
+    country = draw(st.sampled_from(["52", "54", "55", "55", "57", "34", "1"]))
+    area = draw(st.sampled_from(["11", "55", "33", "21", "81", "99"]))
+    return f"+{country}{area}{draw(st.sampled_from(['', '9', '1', '6']))}{draw(st.text(DIGITS, min_size=8, max_size=8))}"
+
+
+def person_of(number: str) -> str:
+    """Whose number it is, by the rules as people tell them."""
+    country, national = number[1:3], number[3:]
+    if country == "52" and len(national) == 11:
+        return "MX" + national.removeprefix("1")
+    if country == "54" and len(national) == 11:
+        return "AR" + national.removeprefix("9")
+    if country == "55" and len(national) == 11 and national[2] == "9" and national[3] in "6789":
+        return "BR" + national[:2] + national[3:]
+    return {"52": "MX", "54": "AR", "55": "BR"}.get(country, country) + national
+
+
+def spellings_of(number: str) -> set[str]:
+    country, national = number[1:3], number[3:]
+    spellings = {number}
+    if country == "52" and len(national) == 10:
+        spellings.add(f"+521{national}")
+    if country == "54" and len(national) == 10:
+        spellings.add(f"+549{national}")
+    if country == "55" and len(national) == 10 and national[2] in "6789":
+        spellings.add(f"+55{national[:2]}9{national[2:]}")
+    return spellings
+
+
+@st.composite
+def written(draw: st.DrawFn, number: str) -> str:
+    """A number as somebody may write it."""
+    separators = st.sampled_from(["", "", "", " ", "-", "\u00a0", "\u2011", "\u200b", "."])
+    digits = draw(st.sampled_from([number[1:], number[1:].translate(str.maketrans(DIGITS, "٠١٢٣٤٥٦٧٨٩"))]))
+    spaced = "".join(digit + draw(separators) for digit in digits)
+    return draw(st.sampled_from(["", "whatsapp:", "tel:", " \u202a"])) + "+" + spaced
+
+
+class TestAnyNumber:
+    @given(number=numbers(), choices=st.data())
+    def test_every_spelling_however_written_is_the_same_person(
+        self, number: str, choices: st.DataObject
+    ) -> None:
+        identities = identities_of(number)
+        for spelling in sorted(spellings_of(number)):
+            text = choices.draw(written(spelling))
+            assert canonical_number(text) == canonical_number(number)
+            if canonical_number(number) is not None:
+                assert identities_of(text) == identities
+
+    @given(number=numbers(), place=st.integers(1, 14), digit=st.sampled_from(DIGITS))
+    def test_no_two_people_share_a_name(self, number: str, place: int, digit: str) -> None:
+        other = number[:place] + digit + number[place + 1 :]
+        names = canonical_number(number), canonical_number(other)
+        if None not in names:
+            assert (names[0] == names[1]) == (person_of(number) == person_of(other))
+
+    @given(text=numbers() | numbers().flatmap(written) | ANY_TEXT)
+    def test_an_address_to_try_belongs_to_the_same_person(self, text: str) -> None:
+        candidates = whatsapp_address_candidates(text)
+        canonical = canonical_number(text)
+        if canonical is not None:
+            assert canonical in candidates
+            assert {identities_of(candidate) for candidate in candidates} == {(canonical,)}
+        assert all(whatsapp_address_candidates(candidate)[0] == candidate for candidate in candidates)
+        assert all(set(whatsapp_address_candidates(it)) == set(candidates) for it in candidates)
+
+    @given(address=ANY_TEXT | numbers(), user_id=st.none() | ANY_TEXT | st.just("whatsapp:MX.1A2B"))
+    def test_names_are_the_same_when_named_again(self, address: str, user_id: str | None) -> None:
+        for name in identities_of(address, user_id):
+            assert identities_of(name) == (name,)
 
 
 class TestIdentities:

@@ -29,12 +29,13 @@ def test_both_implementations_satisfy_the_actors_port() -> None:
     ports: list[Metrics] = [PrometheusMetrics(), NoMetrics()]
     for port in ports:
         port.turn_finished("answered", 2.0)
+        port.flood_began()
         port.agent_session_opened(0.2)
         port.agent_session_closed(1000)
         port.message_sent("refused", 63016)
+        port.message_waited("answer", 0.2)
         port.child_restarted("call monitor")
         port.call_found("webhook", "completed")
-        port.transfer_finished("no_answer")
     delays: DelayMetrics = PrometheusMetrics()
     delays.loop_delayed(0.0)
 
@@ -48,9 +49,9 @@ def test_what_the_actors_count_is_rendered() -> None:
     counted.agent_session_closed(1000)
     counted.agent_session_closed(None)
     counted.message_sent("refused", 63016)
+    counted.message_waited("opening", 3.0)
     counted.child_restarted("call monitor")
     counted.call_found("webhook", "no_answer")
-    counted.transfer_finished("accepted")
     counted.loop_delayed(0.02)
     counted.http_request("/api/webhook/twilio/incoming", 200, 0.004)
     expected = {
@@ -59,7 +60,7 @@ def test_what_the_actors_count_is_rendered() -> None:
         ("relevo_agent_sessions_closed_total", "code", "1000"): 1,
         ("relevo_agent_sessions_closed_total", "code", "none"): 1,
         ("relevo_actor_restarts_total", "child", "call monitor"): 1,
-        ("relevo_transfers_total", "outcome", "accepted"): 1,
+        ("relevo_outbox_wait_seconds_sum", "purpose", "opening"): 3,
         ("relevo_http_request_seconds_count", "route", "/api/webhook/twilio/incoming"): 1,
     }
     for (name, label, word), count in expected.items():

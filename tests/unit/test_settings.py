@@ -51,7 +51,6 @@ def test_what_a_run_needs_can_come_from_the_environment_alone() -> None:
     assert settings.http.public_url == "https://relevo.empresa.com"
     assert settings.elevenlabs.text_agent_id == "agent_text"
     assert settings.twilio.whatsapp_from == "+5715550100"
-    assert settings.twilio.whatsapp_sender == "whatsapp:+5715550100"
     assert settings.secrets.twilio_auth_token == "token_of_twilio"
 
 
@@ -283,13 +282,13 @@ def test_settings_that_contradict_each_other_are_told() -> None:
     advisor = '[[transfer.advisors]]\nname = "{}"\nphone = "+5715550100"\n'
     found = problems(
         "admin.port = 3001\n[conversation]\ncoalesce_s = 9\nretry_max_s = 0.5\n[outbox]\nretry_max_s = 0.5\n"
-        + advisor.format("Ana")
-        + advisor.format("ANA")
+        "[elevenlabs]\nrefused_retry_max_s = 20\n" + advisor.format("Ana") + advisor.format("ANA")
     )
     assert found.keys() == {
         "admin.port",
         "conversation.coalesce_max_s",
         "conversation.retry_max_s",
+        "elevenlabs.refused_retry_max_s",
         "outbox.retry_max_s",
         "transfer.advisors[1].name",
     }

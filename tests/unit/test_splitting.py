@@ -1,7 +1,8 @@
 """`actors.conversation.splitting`: a long answer as several messages."""
 
+import time
 import unicodedata
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import example, given
@@ -32,10 +33,6 @@ PROSE = st.lists(
 ).map(" ".join)
 TEXTS = PROSE | st.text(max_size=200)
 LIMITS = st.integers(min_value=2, max_value=60)
-
-
-def without_whitespace(text: str) -> str:
-    return "".join(text.split())
 
 
 class TestWhereItCuts:
@@ -104,17 +101,97 @@ class TestWhatItKeepsTogether:
             split("x", 1)
 
 
+def counted_as_utf16(text: str) -> int:
+    return sum(2 if character > "\uffff" else 1 for character in text)
+
+
+def ends_of(text: str, pieces: list[str]) -> list[int]:
+    """Where each piece ends in the text, if they are what it says in its order and only whitespace is between them."""
+    position, ends = 0, []
+    for piece in pieces:
+        begin = text.index(piece, position)
+        assert not text[position:begin].strip(), "something is lost"
+        position = begin + len(piece)
+        ends.append(position)
+    assert not text[position:].strip(), "the end is lost"
+    return ends
+
+
 @given(text=TEXTS, limit=LIMITS)
 @example(text="a" + " " * 100 + "\u0301b", limit=3)
 @example(text="\ud83d\ude00" * 5, limit=3)
 def test_every_piece_fits_and_nothing_but_whitespace_is_lost(text: str, limit: int) -> None:
     pieces = split(text, limit)
-    assert all(length(piece) <= limit for piece in pieces)
-    assert all(piece.strip() for piece in pieces)
-    assert without_whitespace("".join(pieces)) == without_whitespace(text)
-    position = 0
-    for piece in pieces:  # each stands in the text as it is
-        position = text.index(piece, position) + len(piece)
+    assert all(piece.strip() == piece != "" for piece in pieces)
+    assert all(counted_as_utf16(piece) <= limit for piece in pieces)
+    ends_of(text, pieces)
+
+
+@given(text=TEXTS, limit=LIMITS)
+def test_what_fits_stays_whole(text: str, limit: int) -> None:
+    if counted_as_utf16(text.strip()) <= limit:
+        assert split(text, limit) == [text.strip()] * bool(text.strip())
+
+
+# What a reader takes for one character, some of many code points; no two of them join.
+CHARACTERS = [
+    "a",
+    "ñ",
+    "😀",
+    "e\u0301",
+    "👍🏽",
+    "👩‍👩‍👧",
+    "❤\ufe0f",
+    "1\ufe0f\u20e3",
+    "🇲🇽",
+    "🇨🇴",
+    "क\u094d",
+    "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+]
+
+
+@given(
+    characters=st.lists(st.sampled_from([*CHARACTERS, " ", "\n"]), max_size=60),
+    limit=st.integers(min_value=max(map(length, CHARACTERS)), max_value=60),
+)
+def test_no_character_is_torn_apart_where_one_fits(characters: list[str], limit: int) -> None:
+    text = "".join(characters)
+    ends = ends_of(text, split(text, limit))
+    assert set(ends) <= set(accumulate(map(len, characters)))
+
+
+@given(text=st.text("\ud83d\ude00\U0001f600", min_size=1), limit=LIMITS)
+def test_the_halves_of_a_code_point_stay_together(text: str, limit: int) -> None:
+    for end in ends_of(text, split(text, limit))[:-1]:
+        assert not (text[end - 1] == "\ud83d" and text[end] == "\ude00")
+
+
+LINKS = st.from_regex(r"https://[a-z]{1,9}\.co(/[a-z0-9.,!?=&%-]{1,9}){0,4}", fullmatch=True)
+
+
+@given(
+    words=st.lists(LINKS | st.sampled_from(["Mire:", "aquí.", "😀"]), min_size=1),
+    gap=st.sampled_from([" ", "\n", "\n\n", "  \n"]),
+    limit=st.integers(min_value=60, max_value=200),
+)
+def test_a_link_that_fits_is_never_broken(words: list[str], gap: str, limit: int) -> None:
+    pieces = split(gap.join(words), limit)
+    assert [word for piece in pieces for word in piece.split()] == words
+
+
+@given(text=TEXTS, limit=LIMITS)
+def test_pieces_of_the_pieces_are_the_pieces(text: str, limit: int) -> None:
+    pieces = split(text, limit)
+    assert [again for piece in pieces for again in split(piece, limit)] == pieces
+
+
+@pytest.mark.parametrize(
+    "text", [" " * 500_000, "\n \n" * 200_000, "a" * 500_000, "e" + "\u0301" * 300_000, "🇲🇽" * 99_999]
+)
+def test_an_endless_answer_takes_no_endless_time(text: str) -> None:
+    began = time.process_time()
+    split(f"a{text}b")
+    assert time.process_time() - began < 1
 
 
 WORDS = st.lists(st.sampled_from(["Hola", "¿cómo", "está?", "Bien.", "x" * 30, "😀"]), max_size=80).map(
@@ -134,9 +211,3 @@ def test_no_piece_begins_with_what_belongs_to_the_one_before(text: str, limit: i
     for piece in split(text, limit)[1:]:
         assert not unicodedata.combining(piece[0])
         assert piece[0] != "\u200d"
-
-
-@given(text=TEXTS, limit=LIMITS)
-def test_pieces_are_final(text: str, limit: int) -> None:
-    for piece in split(text, limit):
-        assert split(piece, limit) == [piece.strip()]

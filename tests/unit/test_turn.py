@@ -83,7 +83,7 @@ def test_somebody_who_never_stops_writing_is_answered_all_the_same() -> None:
 def test_a_turn_says_its_messages_line_by_line_and_is_answered_where_the_newest_came_from() -> None:
     turn = Turn(messages=[_pending(1, "Hola", "+52155"), _pending(2, "¿Qué tal?", "MX.1")])
 
-    assert turn.text == "Hola\n¿Qué tal?"
+    assert turn.texts == ["Hola", "¿Qué tal?"]
     assert turn.message_ids == [1, 2]
     assert turn.address == "MX.1"
 

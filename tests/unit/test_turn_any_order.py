@@ -1,8 +1,11 @@
-"""The agent's answer, whatever order its events come in."""
+"""When a turn begins, whenever its messages come; and the agent's answer, whatever order its events come in."""
 
 from collections.abc import Sequence
+from itertools import accumulate
+from random import Random
 
-from hypothesis import given
+from attrs import frozen
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.agent_events import (
@@ -16,7 +19,7 @@ from actors.agent_events import (
     ToolFinished,
     ToolStarted,
 )
-from actors.conversation.turn import LLM_TIMEOUT_S, AnswerCollector
+from actors.conversation.turn import LLM_TIMEOUT_S, AnswerCollector, CoalescingRules, Gathering
 
 SETTLE_S = 1.0
 LONG_S = LLM_TIMEOUT_S + SETTLE_S
@@ -89,6 +92,13 @@ def test_whatever_comes_is_taken(
 
 
 @given(named_events)
+@example(
+    [
+        AgentReplied(text=text_of(0), event_id=0),
+        ToolFinished(name="skip_turn", call_id="t1", is_error=False, event_id=0),
+        AgentReplied(text=text_of(0), event_id=0),
+    ]
+)
 def test_no_text_is_said_twice(events: Sequence[AgentEvent]) -> None:
     paragraphs = collector_after(events).paragraphs
 
@@ -182,3 +192,99 @@ def _tool(kind: str, call_id: str, event_id: int | None) -> list[AgentEvent]:
         name="search", call_id=call_id, parameters={}, expects_response=True, event_id=event_id
     )
     return [called, finished]
+
+
+# --- A model of the answer ------------------------------------------------------------------------------
+
+chunks = st.lists(st.text("abñ \n.", max_size=4), min_size=1, max_size=4)
+
+
+@frozen
+class Said:
+    """One reply as the agent means it: streamed, as a whole, or both; `times` the whole of it is told."""
+
+    text: str
+    chunks: Sequence[str]
+    times: int
+    is_corrected: bool
+
+    def events(self, event_id: int) -> list[list[AgentEvent]]:
+        """Its streams; within each the order is kept, between them there is none."""
+        streams: list[list[AgentEvent]] = [[AgentReplied(text=self.text, event_id=event_id)] * self.times]
+        if not self.times or self.chunks:
+            streams.append(
+                [
+                    ReplyPart(kind=PartKind.START, text="", event_id=event_id),
+                    *(ReplyPart(kind=PartKind.DELTA, text=chunk, event_id=event_id) for chunk in self.chunks),
+                    ReplyPart(kind=PartKind.STOP, text="", event_id=event_id),
+                ]
+            )
+        if self.is_corrected:
+            streams.append([ReplyCorrected(corrected=self.text[:1], event_id=event_id)])
+        return streams
+
+
+@st.composite
+def replies_said(draw: st.DrawFn) -> Said:
+    pieces = draw(chunks)
+    times = draw(st.integers(0, 2))
+    streamed = pieces if not times or draw(st.booleans()) else []
+    return Said("".join(pieces), streamed, times, draw(st.booleans()))
+
+
+@given(
+    said=st.lists(replies_said(), min_size=1, max_size=4),
+    tools=st.lists(st.sampled_from(["client", "server"]), max_size=2),
+    random=st.randoms(use_true_random=False),
+)
+def test_an_answer_is_what_was_said_however_its_streams_mingle(
+    said: Sequence[Said], tools: Sequence[str], random: Random
+) -> None:
+    streams = [stream for place, reply in enumerate(said) for stream in reply.events(10 * place)]
+    streams += [_tool(tool, f"t{place}", 10 * place + 5) for place, tool in enumerate(tools)]
+    begun = dict[int, str]()  # in the order of the first word
+    collector, now = AnswerCollector(settle_s=SETTLE_S), 0.0
+    while streams := [stream for stream in streams if stream]:
+        event = random.choice(streams).pop(0)
+        if isinstance(event, AgentReplied | ReplyPart) and event.event_id is not None:
+            begun.setdefault(event.event_id, said[event.event_id // 10].text.strip())
+        now += 0.1
+        collector.feed(event, now)
+
+    assert collector.paragraphs == [text for text in begun.values() if text]
+    assert collector.is_complete(now + LONG_S)
+    collector.feed(ReplyCompleted(event_id=None), now)
+    assert collector.is_complete(now)
+
+
+# --- When a turn begins ---------------------------------------------------------------------------------
+
+
+@given(
+    pauses_s=st.lists(st.floats(0, 20), max_size=30),
+    quiet_s=st.floats(0, 5),
+    longer_s=st.floats(0, 10),
+    start=st.floats(0, 1e6),
+)
+def test_a_turn_begins_after_quiet_or_when_it_has_waited_long_enough(
+    pauses_s: Sequence[float], quiet_s: float, longer_s: float, start: float
+) -> None:
+    rules = CoalescingRules(quiet_s=quiet_s, max_s=quiet_s + longer_s)
+    arrivals = list(accumulate(pauses_s, initial=start))
+    gathering, mine, gathered = Gathering.begin(start), [start], list[float]()
+    for arrival in arrivals[1:]:
+        if arrival <= gathering.over_at(rules):
+            gathering, mine = gathering.another(arrival), [*mine, arrival]
+            continue
+        _began_in_time(gathering.over_at(rules), mine, rules)
+        gathered += mine
+        gathering, mine = Gathering.begin(arrival), [arrival]
+    _began_in_time(gathering.over_at(rules), mine, rules)
+
+    assert gathered + mine == arrivals
+
+
+def _began_in_time(begins: float, arrivals: Sequence[float], rules: CoalescingRules) -> None:
+    first, last = arrivals[0], arrivals[-1]
+    assert last <= begins <= first + rules.max_s
+    assert begins == last + rules.quiet_s or begins == first + rules.max_s < last + rules.quiet_s

@@ -228,17 +228,46 @@ NAMES = st.sampled_from(
 )
 
 
-@given(fields=st.dictionaries(NAMES, st.text()))
-def test_any_form_is_a_message_or_a_bad_form(fields: dict[str, str]) -> None:
+TEXTS = st.text() | st.sampled_from(
+    ["", " ", "\0", "1", "-1", "whatsapp:MX.1A2B", "whatsapp:+", "nan", "order", "\ud800"]
+)
+FORMS = st.dictionaries(NAMES | st.text(max_size=9), TEXTS)
+
+
+@given(fields=FORMS, missing=st.sets(NAMES, max_size=3))
+def test_any_form_is_a_message_or_a_bad_form(fields: dict[str, str], missing: set[str]) -> None:
+    form = {name: value for name, value in {**BASE, **fields}.items() if name not in missing}
     try:
-        read = message(**fields)
-    except BadFieldError:
+        read = read_message(form)
+    except BadFieldError as error:
+        assert error.field in {"MessageSid", "From", "NumMedia", "Latitude", "Longitude"}  # noqa: PT017
         return
     assert read.text.strip()
     assert read.identities
+    assert read.sid == form["MessageSid"].replace("\0", "")
+    assert "\0" not in "".join([read.text, read.address, *read.fields, *read.fields.values()])
+    assert len(read.fields) <= len(form)
 
 
-@given(fields=st.dictionaries(NAMES, st.text()), message_id=st.none() | st.text())
+@given(fields=FORMS)
+def test_no_message_is_lost_for_what_is_not_needed_to_answer_it(fields: dict[str, str]) -> None:
+    needed = {name: BASE[name] for name in ("MessageSid", "From", "NumMedia")}
+    placeless = {name: text for name, text in fields.items() if name not in {"Latitude", "Longitude"}}
+    read = read_message({**placeless, **needed})
+    assert (read.sid, read.address) == (SID, "+5215512345678")
+    assert read.identities[-1] == "+525512345678"
+
+
+@given(fields=FORMS, message_id=st.none() | st.text())
 def test_any_form_is_a_status_or_a_bad_form(fields: dict[str, str], message_id: str | None) -> None:
     with suppress(BadFieldError):
         assert read_status({**BASE, **fields}, message_id=message_id).sid
+
+
+@given(fields=FORMS, status=st.sampled_from(["sent", "Delivered", "READ", "failed", "undelivered"]))
+def test_no_status_is_lost_for_what_it_does_not_need(fields: dict[str, str], status: str) -> None:
+    form = {**fields, "MessageSid": SID, "MessageStatus": status, "ErrorCode": "63016"}
+    report = read_status(form, message_id="7")
+    assert (report.message_id, report.sid, report.error_code) == (7, SID, 63016)
+    assert report.status is not None
+    assert report.status.label == status.lower()

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 SETTINGS = Settings(follow_up=FollowUpSettings(voicemail="Le dejamos un mensaje, {{ name }}."))
 
 
-def opening(summary: str, *, outcome: CallOutcome = CallOutcome.COMPLETED) -> Opening | None:
+def talk(summary: str, outcome: CallOutcome = CallOutcome.COMPLETED) -> tuple[PersonContext, KnownCall]:
     call = KnownCall(
         id="conv_1",
         agent_id="agent_voice",
@@ -43,8 +44,12 @@ def opening(summary: str, *, outcome: CallOutcome = CallOutcome.COMPLETED) -> Op
         calls=[call],
         messages=[],
     )
+    return context, call
+
+
+def opening(summary: str, *, outcome: CallOutcome = CallOutcome.COMPLETED) -> Opening | None:
     wording = Wording(Texts(SETTINGS.text_sources), {Purpose.OPENING: "HX1"}, Alerts(SystemClock()))
-    return wording.opening(context, call, "+573001234567")
+    return wording.opening(*talk(summary, outcome), "+573001234567")
 
 
 @given(st.text(max_size=4000))
@@ -69,3 +74,14 @@ def test_the_template_of_a_talk_stands_for_no_other_outcome(outcome: CallOutcome
 
     assert written is not None
     assert (written.template.sid if written.template else None) == sid
+
+
+def test_the_alert_about_a_text_stands_until_the_text_can_be_made_again() -> None:
+    sources = evolve(SETTINGS.text_sources, opening="{{ variables.product.name }}")
+    alerts = Alerts(SystemClock())
+    failing, whole = (Wording(Texts(texts), {}, alerts) for texts in (sources, SETTINGS.text_sources))
+    assert failing.opening(*talk("el plan"), "+573001234567") is None
+    assert [alert.key for alert in alerts.standing] == ["text_completed"]
+
+    assert whole.opening(*talk("el plan"), "+573001234567") is not None
+    assert alerts.standing == []
