@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import structlog
 import trio
+from hypothesis import settings
 from psycopg import sql
 from typing_extensions import override
 
@@ -23,6 +24,12 @@ from daemon.store.pool import Pool, PoolLimits, open_pool
 
 _CONNECT_S = 10
 _STRUCTLOG_ERRORS = frozenset({"error", "exception", "critical", "fatal"})
+
+# Properties are tried with other values each time, in CI too: what fails prints the line that repeats it. Without a
+# deadline for one example, since a busy machine is no bug. `--hypothesis-profile=thorough` looks longer.
+settings.register_profile("relevo", deadline=None, print_blob=True, derandomize=False)
+settings.register_profile("thorough", settings.get_profile("relevo"), max_examples=2000)
+settings.load_profile("relevo")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,14 +1,21 @@
 """What strangers wrote, on an operator's terminal: shown, never obeyed."""
 
-from typing import Any
+import sys
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
+_PIPED_COLUMNS: Final = 10_000
+"""For whom a program reads, a line is a row and no column is cut."""
+
 
 def open_console() -> Console:
-    """Takes no markup: a customer's name may look like some. What is styled is a `Text`."""
-    return Console(highlight=False, markup=False)
+    """Takes no markup: a customer's name may look like some. What is styled is a `Text`.
+
+    As wide as the terminal; without one as wide as what it prints.
+    """
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
 
 
 def styled(text: str, style: str) -> Text:

@@ -12,7 +12,7 @@ from daemon.cli.failure import CommandFailedError
 from daemon.cli.options import config_option, settings_for
 from daemon.cli.screen import open_console, styled
 
-_WATCHERS = ("monitor", "outbox", "recovery", "inbox_check", "reaper")
+_WATCHERS = ("monitor", "outbox", "holds", "recovery", "inbox_check", "reaper")
 
 
 @click.command()

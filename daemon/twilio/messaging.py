@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -18,6 +19,7 @@ from twilio.base.exceptions import (  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from actors.conversation.identity import whatsapp_address_candidates
+from actors.failures import FailureKind, failure_of
 from actors.messages import (
     Accepted,
     BadFieldError,
@@ -38,9 +40,6 @@ _log = structlog.get_logger(__name__)
 STATUS_PATH: Final = "/api/webhook/twilio/status"
 _CHANNEL: Final = "whatsapp:"
 
-# Twilio answers these instead of taking the message, and would take it later: loop guard, too many requests,
-# sender's queue full, WhatsApp's rate and tier, the account's daily limit.
-_LATER: Final = frozenset({14107, 20429, 21611, 63018, 63038})
 _BAD_CREDENTIALS: Final = 20003
 _INTERNAL_ERROR: Final = 20500
 
@@ -49,6 +48,9 @@ _LOOKUP_PAGES_MAX: Final = 5
 _INBOX_PAGES_MAX: Final = 100
 # Twilio's `date_created` has whole seconds, and its clock is not ours.
 _CLOCK_SLACK: Final = timedelta(seconds=60)
+
+_TYPING_MAX: Final = 8
+"""Indicators under way at once. They share the connections with what is sent, and a crowd of them must not delay it."""
 
 _DETAIL_MAX: Final = 300
 _NUMBER_BUT_ITS_END: Final = re.compile(r"\d{3,}(?=\d{4})")
@@ -76,6 +78,7 @@ class TwilioMessaging:
     public_url: str = field(converter=_without_slash)
     typing_deadline_s: float = 3.0
     lookup_deadline_s: float = 30.0
+    _typing: trio.CapacityLimiter = field(factory=partial(trio.CapacityLimiter, _TYPING_MAX), init=False)
 
     async def send(self, message: Outgoing, *, as_template: bool) -> SendResult:
         """Hand one message to Twilio, as its text or as its template.
@@ -180,10 +183,15 @@ class TwilioMessaging:
         _log.warning("more messages were received than are looked through", pages=_INBOX_PAGES_MAX)
 
     async def show_typing(self, inbound_sid: str) -> None:
-        """Show the person that an answer is being written. Best effort: never raises, never waits long.
+        """Show the person that an answer is being written. Best effort: never raises, never waits long, and does
+        nothing while too many others are shown.
 
         Also marks the message as read (Twilio docs: whatsapp/api/typing-indicators-resource, public beta).
         """
+        try:
+            self._typing.acquire_nowait()
+        except trio.WouldBlock:
+            return
         try:
             with trio.move_on_after(self.typing_deadline_s):
                 await self.client.messaging.v2.typing_indicator.create_async(
@@ -191,6 +199,8 @@ class TwilioMessaging:
                 )
         except Exception as error:  # noqa: BLE001 - a decoration of a beta API must not cost the answer
             _log.debug("typing indicator not shown", problem=type(error).__name__)
+        finally:
+            self._typing.release()
 
 
 def verdict(status: object, code: object, detail: object) -> NotSent | Refused | Unknown:
@@ -204,7 +214,7 @@ def verdict(status: object, code: object, detail: object) -> NotSent | Refused |
     http = _number(status, default=500)
     number = _number(code, default=http)
     text = _told(detail)
-    is_early = http == 429 or number in _LATER
+    is_early = http == 429 or failure_of(number).kind is FailureKind.LATER
     # Nothing is lost while the operator mends the credentials.
     is_locked_out = http == 401 or number == _BAD_CREDENTIALS
     # A redirect comes from something that stands between Twilio and us.

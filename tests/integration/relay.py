@@ -115,6 +115,10 @@ class Relay:
         self._start("daemon", ["run", "--config", str(config)], environment)
         await self._until_ok("daemon", f"http://127.0.0.1:{self.admin_port}/readyz")
 
+    def process_id(self, name: str) -> int:
+        """Of `lab` or `daemon`."""
+        return self._processes[name].pid
+
     def kill_daemon(self) -> None:
         """SIGKILL: nothing is finished, nothing is said."""
         process = self._processes.pop("daemon")

@@ -104,6 +104,20 @@ async def test_those_in_the_file_are_called_and_get_their_openings(database: str
     assert {line.split()[0] for line in lines[2:5]} == {"cliente-1", "row-2", "cliente-3"}
 
 
+async def test_a_batch_whose_answer_was_lost_is_looked_up_and_submitted_once(tmp_path: Path) -> None:
+    async with served_lab() as served:
+        served.fault("rest_answer_lost", path="submit")
+        ended = await relevo(
+            *("batch", "submit", written(tmp_path), *NUMBER, "--agent", served.agent_id),
+            folder=tmp_path,
+            environment=environment_of(served.url),
+        )
+        (batch_id,) = served.lab.batches.all
+
+    assert (ended.returncode, ended.stdout.decode()) == (0, f"{batch_id}\n")
+    assert "looking whether the batch arrived" in ended.stderr.decode()
+
+
 # --- What keeps a batch from being submitted --------------------------------------------------------------
 
 

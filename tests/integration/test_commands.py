@@ -67,6 +67,7 @@ def test_wrong_settings_are_reported_at_once_and_end_with_78(tmp_path: Path) -> 
     ("change", "code", "sentence"),
     [
         ({"DATABASE_URL": "nonsense"}, 78, "store.url"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x?pool=9"}, 78, "store.url"),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/x"}, 1, "cannot connect to the database"),
         ({"PORT": "70000"}, 78, "http.port"),
         ({"RELEVO_ADMIN_TOKEN": "short"}, 78, "RELEVO_ADMIN_TOKEN"),

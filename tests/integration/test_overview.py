@@ -14,6 +14,7 @@ from actors.calls import (
     FollowUpState,
     SeenCall,
 )
+from actors.failures import failure_of
 from actors.messages import DeliveryStatus, InboundMessage, StatusReport, Template
 from actors.overview import Interaction, InteractionType, Queues, RecipientProgress
 from actors.ports import Answer, Opening
@@ -257,6 +258,45 @@ async def test_a_timeline_has_calls_and_messages_in_one_shape(
     assert first.metadata["note"] == "sent without agent conversation"
     assert (second.external_id, second.content) == ("SM1", "Hola SM1")
     assert (second.metadata["direction"], second.metadata["status"]) == ("inbound", "received")
+
+
+async def test_a_timeline_tells_what_the_person_really_read(
+    overview: PostgresOverview, migrated: Pool
+) -> None:
+    person_id = await write(migrated, "SM1", at=NOW - timedelta(days=2))
+    await queue(migrated, person_id, "uno", template=TEMPLATE)
+    await send(migrated, person_id, "SM8")
+    await queue(migrated, person_id, "dos")
+    await send(migrated, person_id, "SM9")
+    summary = await overview.find_by_number([ANA])
+    assert summary is not None
+
+    timeline = await overview.conversation(summary.id)
+
+    assert timeline is not None
+    assert [(one.content, one.metadata.get("sent_as")) for one in timeline.interactions] == [
+        ("Hola SM1", None),
+        ("uno", None),
+        ("[HX1]", "template"),
+        ("dos", "text"),
+    ]
+    assert timeline.interactions[2].metadata["purpose"] == "reopening"
+
+
+async def test_a_template_that_failed_is_counted_by_what_waited_behind_it(
+    overview: PostgresOverview, migrated: Pool
+) -> None:
+    person_id = await write(migrated, "SM1", at=NOW - timedelta(days=2))
+    await queue(migrated, person_id, "uno", "dos", template=TEMPLATE)
+    await send(migrated, person_id, "SM8")
+    assert (await overview.queues()).outbound_pending == 2
+
+    await fail(migrated, "SM8", 63041)
+
+    queues = await overview.queues()
+    assert (queues.outbound_pending, queues.dead_letters) == (0, 2)
+    rows = await migrated.fetch_all("SELECT error_code, error_detail FROM message WHERE status = 'refused'")
+    assert rows == [(63041, failure_of(63041).advice)] * 2
 
 
 async def test_there_is_no_timeline_of_an_unknown_conversation(overview: PostgresOverview) -> None:

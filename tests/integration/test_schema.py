@@ -79,7 +79,9 @@ async def test_nothing_of_a_person_survives_the_person(migrated: Pool) -> None:
     message = await outbox.claim(person_id, now=NOW)
     assert message is not None
     failed = StatusReport(message_id=message.id, sid="SM8", status=DeliveryStatus.FAILED, error_code=63016)
-    assert await outbox.report(failed, now=NOW) == person_id
+    reported = await outbox.report(failed, now=NOW)
+    assert reported is not None
+    assert reported.is_repeated
 
     await migrated.execute("DELETE FROM person WHERE id = %s", (person_id,))
 

@@ -48,7 +48,7 @@ class ElevenLabsLab:
         write_script: writes the script of a call that was ordered without one, from its dynamic variables.
         now: Unix time in seconds.
         abort_connection: breaks the connection of a peer, given as (host, port); the server's. The faults
-            named `drop_…` need it. May be set once the server exists.
+            named `drop_…` and `rest_answer_lost` need it. May be set once the server exists.
         calls, batches, world: to place and finish calls without HTTP.
     """
 
@@ -97,7 +97,7 @@ class ElevenLabsLab:
         app.config["MAX_CONTENT_LENGTH"] = _BODY_MAX_BYTES
         app.config["BODY_TIMEOUT"] = _BODY_TIMEOUT_S
         app.config["RESPONSE_TIMEOUT"] = _RESPONSE_TIMEOUT_S
-        Gate(self.world, self.api_key).add_to(app)
+        Gate(self.world, self.api_key, self._abort).add_to(app)
         AgentRoutes(self.world).add_to(app)
         ToolRoutes(self.world).add_to(app)
         BatchRoutes(self.batches).add_to(app)

@@ -23,7 +23,7 @@ from daemon.lab.elevenlabs.script import read_script
 from daemon.lab.elevenlabs.session import Ending
 from daemon.lab.elevenlabs.webhooks import WebhookTarget
 from daemon.lab.elevenlabs.world import World
-from daemon.lab.faults import Fault, UnknownFaultError
+from daemon.lab.faults import BadFaultError, UnknownFaultError, read_fault
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "<local>"})
 
@@ -237,16 +237,12 @@ class ControlRoutes:
     async def switch_on(self, name: str) -> Response:
         """`PUT /lab/faults/{name}`: `{"probability"?, "times"?, "details"?}`."""
         body = as_mapping(await request.get_json(force=True, silent=True))
-        fault = Fault(
-            name=name,
-            probability=float(body.get("probability", 1.0)),
-            times=body.get("times"),
-            details=as_mapping(body.get("details")),
-        )
         try:
-            self.world.faults.switch_on(fault)
+            self.world.faults.switch_on(read_fault(name, body))
         except UnknownFaultError as error:
             return _problem(404, str(error))
+        except BadFaultError as error:
+            return _problem(400, str(error))
         return reply({"ok": True})
 
     async def switch_off(self, name: str) -> Response:

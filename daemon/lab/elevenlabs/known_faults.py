@@ -71,6 +71,8 @@ FRAME_FAULTS: Mapping[str, str] = {
 REST_FAULTS: Mapping[str, str] = {
     "rest_429": "a REST call is refused with 429 `rate_limit_exceeded`; only paths that contain `path` (any)",
     "rest_500": "a REST call fails with 500 and no JSON; only paths that contain `path` (any)",
+    "rest_answer_lost": "a REST call is carried out and the connection cut before its answer; "
+    "only paths that contain `path` (any)",
     "rest_slow": "a REST call is answered after `seconds` (3); only paths that contain `path` (any)",
 }
 

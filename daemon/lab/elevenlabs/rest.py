@@ -81,13 +81,19 @@ def page_of(
 
 @define(eq=False)
 class Gate:
-    """Stands before every REST call: counts it, lets faults strike, and checks the key."""
+    """Stands before every REST call: counts it, lets faults strike, and checks the key.
+
+    Attributes:
+        abort_connection: breaks the TCP connection of a peer, given as (host, port).
+    """
 
     world: World
     api_key: str
+    abort_connection: Callable[[tuple[str, int]], None]
 
     def add_to(self, app: QuartTrio) -> None:
         app.before_request(self._before)
+        app.after_request(self._after)
         app.register_error_handler(RefusalError, self._refuse)
         app.register_error_handler(HTTPException, self._refuse_unrouted)
 
@@ -107,6 +113,12 @@ class Gate:
         if not hmac.compare_digest(request.headers.get("xi-api-key", ""), self.api_key):
             raise business_error(401, "invalid_api_key", "Invalid API key", kind="authentication_error")
         return None
+
+    async def _after(self, response: Response) -> Response:
+        if request.path.startswith("/v1/") and self._strikes(self.world.faults, "rest_answer_lost"):
+            host, port = request.scope["client"] or ("", 0)
+            self.abort_connection((host, port or 0))
+        return response
 
     @staticmethod
     def _strikes(faults: Faults, name: str) -> Fault | None:

@@ -55,10 +55,6 @@ class Ending:
     reason: str = ""
     error_type: str | None = None
 
-    @property
-    def is_broken(self) -> bool:
-        return self.code is None
-
 
 class Point(Enum):
     """Where a fault may end a session."""
