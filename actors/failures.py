@@ -304,6 +304,7 @@ _TABLE: Final[Mapping[int, Failure]] = MappingProxyType(
 
 HELD_TOO_LONG: Final = "held back with its campaign until it was too old to be sent"
 NOT_WRITTEN: Final = "the person did not write after the template: what stood behind it was not sent"
+NOT_NEEDED: Final = "not sent: the person wrote by themselves, or nothing waits for their answer any more"
 """What is told of messages that were given up without an attempt."""
 
 CLASSIFIED_CODES: Final = frozenset(_TABLE)

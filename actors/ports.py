@@ -437,7 +437,7 @@ class OutboxStore(Protocol):
       queued, or who have written since;
     - answers and fallbacks that would have to go as their template. One template, a message of its own with the purpose
       `REOPENING`, asks the person to write; when they do, everything that waited goes as text, in order. A reopening
-      that was not sent is removed when the person writes first.
+      that was not sent ends when the person writes first.
     """
 
     async def lanes(self, *, limit: int, exclude: Collection[int]) -> Sequence[Lane]:

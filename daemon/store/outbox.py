@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from actors.failures import Repeat, failure_of, other_form_of, repeat_of, told
+from actors.failures import NOT_NEEDED, Repeat, failure_of, other_form_of, repeat_of, told
 from actors.messages import DeliveryStatus, Outgoing, Purpose, Reported, StatusReport
 from actors.ports import Lane
 from daemon.store.failed import FAILED, failed_message, follow
@@ -84,10 +84,12 @@ WHERE m.id = ({_HEAD})
 RETURNING {OUTGOING}
 """  # noqa: S608 -- constants
 
-# Where nothing could be claimed. A reopening tells the template's SID as its text; WhatsApp shows other words.
+# Where nothing could be claimed. Ends reopenings that nobody needs any more, and makes a new one, which tells the
+# template's SID as its text; WhatsApp shows other words.
 _REOPEN = f"""
 WITH superfluous AS (
-    DELETE FROM message m WHERE m.person_id = %(person_id)s AND {SUPERFLUOUS}
+    UPDATE message m SET status = 'refused', status_rank = 6, error_detail = %(not_needed)s, result_at = %(now)s
+    WHERE m.person_id = %(person_id)s AND {SUPERFLUOUS}
 )
 INSERT INTO message AS m (
     conversation_id, person_id, direction, address, content, status, status_rank, created_at, purpose,
@@ -211,7 +213,7 @@ class PostgresOutbox:
         try:
             row = await self.pool.fetch_one(_CLAIM, values)
             if row is None:
-                row = await self.pool.fetch_one(_REOPEN, values)
+                row = await self.pool.fetch_one(_REOPEN, {**values, "not_needed": NOT_NEEDED})
         except StatementError as error:
             if error.sqlstate != _UNIQUE_VIOLATION:
                 raise

@@ -100,7 +100,7 @@ async def test_whoever_writes_before_the_template_went_gets_none(autojump_clock:
         await write(world)
         await trio.sleep(HOUR_S)
         assert world.messaging.bodies == ["uno", "dos"]
-        assert statuses(world) == ["accepted", "accepted"]
+        assert statuses(world) == ["accepted", "accepted", "refused"]
 
 
 async def test_a_template_that_never_arrived_goes_again_with_growing_pauses(

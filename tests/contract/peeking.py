@@ -15,9 +15,6 @@ class MessageState:
     error_code: int | None = None
 
 
-_GONE = MessageState("gone")
-
-
 @frozen
 class CallState:
     follow_up: str
@@ -26,7 +23,7 @@ class CallState:
 
 class Peek(Protocol):
     async def message(self, message_id: int) -> MessageState:
-        """An outbound message; one that is no longer there is `gone`."""
+        """An outbound message."""
         ...
 
     async def call(self, call_id: str) -> CallState: ...
@@ -43,8 +40,8 @@ class MemoryPeek:
     database: MemoryDatabase
 
     async def message(self, message_id: int) -> MessageState:
-        row = self.database.outbound.get(message_id)
-        return _GONE if row is None else MessageState(row.status.label, row.sid, row.error_code)
+        row = self.database.outbound[message_id]
+        return MessageState(row.status.label, row.sid, row.error_code)
 
     async def call(self, call_id: str) -> CallState:
         row = self.database.calls[call_id]
@@ -67,7 +64,8 @@ class PostgresPeek:
             "SELECT status, twilio_sid, error_code FROM message WHERE id = %s AND direction = 'outbound'",
             (message_id,),
         )
-        return _GONE if row is None else MessageState(*row)
+        assert row is not None
+        return MessageState(*row)
 
     async def call(self, call_id: str) -> CallState:
         row = await self.pool.fetch_one(

@@ -8,7 +8,7 @@ from daemon.lab.twilio.voice.detection import Detection
 from daemon.lab.twilio.voice.ground import VoicePace
 from daemon.lab.twilio.voice.legs import Fetch, Leg
 from daemon.lab.twilio.voice.script import Answers, Script, Step
-from tests.contract.lab_twilio_voice import ADVISOR, APP, CALLER, OURS, PAPER, Paper, on_paper, order
+from tests.contract.lab_twilio_voice import ADVISOR, CALLER, OURS, PAPER, Paper, on_paper, order
 
 
 def dial(paper: Paper, **options: object) -> Leg:
@@ -214,61 +214,6 @@ async def test_recording_without_action_begins_the_document_again(autojump_clock
     assert len(paper.engine.asked["/incoming"]) == 3
 
 
-async def test_a_dialled_number_talks_with_the_caller(autojump_clock: MockClock) -> None:
-    dialling = f"<Dial action='/after'><Number>{ADVISOR}</Number></Dial>"
-    async with on_paper({"/incoming": dialling, "/after": "<Say>Gracias</Say>"}) as paper:
-        paper.lab.voice.script(
-            ADVISOR, Script(answer_after_s=2.0, steps=[Step(say="Bueno")], hang_up_after_s=5.0)
-        )
-        leg = paper.call_in(steps=[Step(at="bridged", wait_s=2.0, say="Hola")])
-        await leg.ended.wait()
-        advisor = paper.leg_of(ADVISOR)
-
-    form = paper.engine.asked["/after"][0]
-    assert (form["DialCallStatus"], form["DialBridged"], form["DialCallSid"]) == (
-        "completed",
-        "true",
-        advisor.sid,
-    )
-    assert paper.heard(leg) == ["tone ringback", "speech Bueno", "say Gracias"]
-    assert paper.heard(advisor) == ["speech Hola"]
-    assert advisor.call.parent_sid == leg.sid
-
-
-async def test_a_dialled_number_that_does_not_answer_is_reported(autojump_clock: MockClock) -> None:
-    dialling = f"<Dial action='/after' timeout='10'>{ADVISOR}</Dial>"
-    async with on_paper({"/incoming": dialling}) as paper:
-        paper.lab.voice.script(ADVISOR, Script(answers=Answers.SILENT))
-        leg = paper.call_in()
-        await leg.ended.wait()
-
-    assert paper.engine.asked["/after"][0]["DialCallStatus"] == "no-answer"
-
-
-async def test_a_caller_who_hangs_up_takes_the_dialled_number_along(autojump_clock: MockClock) -> None:
-    async with on_paper({"/incoming": f"<Dial>{ADVISOR}</Dial>"}) as paper:
-        paper.lab.voice.script(ADVISOR, Script(answer_after_s=9.0))
-        leg = paper.call_in(hang_up_after_s=3.0)
-        await leg.ended.wait()
-
-    assert paper.leg_of(ADVISOR).call.status is CallStatus.CANCELED
-
-
-async def test_a_whisper_comes_before_the_talk(autojump_clock: MockClock) -> None:
-    dialling = f"<Dial><Number url='/whisper'>{ADVISOR}</Number></Dial>"
-    documents = {
-        "/incoming": dialling,
-        "/whisper": "<Gather numDigits='1'><Say>Marque uno</Say></Gather><Hangup/>",
-    }
-    async with on_paper({**documents}) as paper:
-        leg = paper.call_in()
-        await leg.ended.wait()
-        advisor = paper.leg_of(ADVISOR)
-
-    assert "bridged" not in paper.names(leg)
-    assert paper.heard(advisor) == ["say Marque uno"]
-
-
 async def test_both_race_and_the_caller_is_gone_when_the_advisor_answers(autojump_clock: MockClock) -> None:
     async with on_paper({"/incoming": "<Pause length='99'/>", "/advisor": "<Say>Hola</Say>"}) as paper:
         paper.lab.voice.script(ADVISOR, Script(answer_at=f"ended@{CALLER}", answer_after_s=0.0))
@@ -310,20 +255,6 @@ async def test_machine_detection_that_blocks_goes_into_the_documents_request(
     assert paper.engine.asked["/advisor"][0]["AnsweredBy"] == "human"
 
 
-async def test_an_application_answers_on_a_second_leg_with_its_own_parameters(
-    autojump_clock: MockClock,
-) -> None:
-    dialling = f"<Dial><Application><ApplicationSid>{APP.sid}</ApplicationSid><Parameter name='t' value='x'/></Application></Dial>"
-    async with on_paper({"/incoming": dialling, "/agent": "<Say>Soy el agente</Say>"}) as paper:
-        leg = paper.call_in()
-        await leg.ended.wait()
-
-    form = paper.engine.asked["/agent"][0]
-    assert (form["t"], form["To"]) == ("x", f"app:{APP.sid}")
-    assert form["CallSid"] not in {leg.sid, form["ParentCallSid"]}
-    assert "say Soy el agente" in paper.heard(leg)
-
-
 async def test_new_orders_interrupt_what_runs(autojump_clock: MockClock) -> None:
     async with on_paper({"/incoming": "<Say loop='0'>Espere</Say>", "/new": "<Say>Gracias</Say>"}) as paper:
         leg = paper.call_in()
@@ -345,59 +276,3 @@ async def test_skipped_time_lets_a_telephone_stop_ringing(autojump_clock: MockCl
         await leg.ended.wait()
 
     assert leg.call.status is CallStatus.NO_ANSWER
-
-
-@pytest.mark.parametrize(
-    ("fault", "seen"),
-    [
-        ("call_status_lost", ["ringing", "in-progress", "completed"]),
-        ("call_status_late", ["ringing", "in-progress", "completed", "initiated"]),
-        ("call_status_reorder", ["ringing", "initiated", "in-progress", "completed"]),
-        ("call_status_duplicate", ["initiated", "initiated", "ringing", "in-progress", "completed"]),
-    ],
-)
-async def test_status_callbacks_suffer(autojump_clock: MockClock, fault: str, seen: list[str]) -> None:
-    async with on_paper({"/advisor": "<Say>Hola</Say>"}) as paper:
-        paper.fault(fault)
-        leg = dial(paper)
-        await leg.ended.wait()
-        await paper.lab.voice.ground.sleep(60.0)
-
-    assert paper.engine.events("/status", "CallStatus") == seen
-
-
-async def test_a_call_can_fail_by_itself(autojump_clock: MockClock) -> None:
-    async with on_paper({}) as paper:
-        paper.fault("call_fails", code=404)
-        leg = dial(paper)
-        await leg.ended.wait()
-
-    assert (leg.call.status, leg.call.sip_code) == (CallStatus.FAILED, 404)
-
-
-async def test_machine_detection_can_be_late(autojump_clock: MockClock) -> None:
-    async with on_paper({"/advisor": "<Pause length='99'/>"}) as paper:
-        paper.fault("amd_late", seconds=30)
-        dial(paper, detection=Detection(mode="Enable", url=f"{PAPER}/amd"))
-        await paper.lab.books.wait_until(lambda: "/amd" in paper.engine.asked)
-
-        assert paper.now_s > 30.0
-
-
-async def test_a_new_call_may_not_be_listed_at_first(autojump_clock: MockClock) -> None:
-    async with on_paper({}) as paper:
-        paper.fault("call_list_lags", seconds=5)
-        leg = dial(paper)
-
-        assert leg.call.listed_from_s == pytest.approx(5.0)
-
-
-async def test_a_document_can_be_asked_for_twice_or_late(autojump_clock: MockClock) -> None:
-    async with on_paper({"/incoming": "<Hangup/>"}) as paper:
-        paper.fault("document_duplicate")
-        paper.fault("document_late", seconds=3)
-        leg = paper.call_in()
-        await leg.ended.wait()
-
-        assert paper.now_s == pytest.approx(3.0)
-    assert len(paper.engine.asked["/incoming"]) == 2

@@ -8,44 +8,10 @@ from daemon.lab.twilio.errors import RestError
 from daemon.lab.twilio.voice.audible import Heard
 from daemon.lab.twilio.voice.calls import CallStatus
 from daemon.lab.twilio.voice.legs import Fetch, Leg
-from daemon.lab.twilio.voice.mulaw import tone, wav
 from daemon.lab.twilio.voice.room import RoomStatus
 from daemon.lab.twilio.voice.script import Answers, Script, Step
-from tests.contract.lab_twilio_voice import ADVISOR, APP, CALLER, PAPER, Paper, Told, on_paper, order
-
-EVENTS = "start end join leave mute hold modify announcement"
-ROOM = (
-    "<Dial action='/after'><Conference beep='false' startConferenceOnEnter='true' endConferenceOnExit='true' "
-    "participantLabel='caller' waitUrl='/wait' waitMethod='GET' statusCallback='/events' "
-    f"statusCallbackEvent='{EVENTS}'>sala</Conference></Dial>"
-)
-WAIT = "<Play>/music.wav</Play><Redirect method='GET'/>"
-DOCUMENTS: dict[str, Told] = {
-    "/incoming": ROOM,
-    "/wait": WAIT,
-    "/music.wav": wav(tone(440, 2.0)),
-    "/agent": "<Say loop='0'>Soy el agente</Say>",
-}
-MUSIC = f"music {PAPER}/music.wav"
-AGENT = "say Soy el agente"
-
-
-def paper_with(**more: Told) -> dict[str, Told]:
-    return {**DOCUMENTS, **{f"/{name}": told for name, told in more.items()}}
-
-
-async def sleep(paper: Paper, seconds: float) -> None:
-    await paper.lab.voice.ground.sleep(seconds)
-
-
-async def talking(paper: Paper) -> tuple[Leg, Leg]:
-    """A caller and the agent's leg, in the room together."""
-    caller = paper.call_in()
-    await paper.until("joined", caller)
-    await sleep(paper, 1.0)
-    agent = paper.add(f"app:{APP.sid}", Label="agent")
-    await paper.until("started", agent)
-    return caller, agent
+from tests.contract.lab_twilio_talk import AGENT, MUSIC, paper_with, sleep, talking
+from tests.contract.lab_twilio_voice import ADVISOR, APP, CALLER, PAPER, Paper, on_paper, order
 
 
 def since(paper: Paper, leg: Leg, start_s: float) -> list[Heard]:
@@ -351,53 +317,6 @@ async def test_a_room_is_ended_over_rest(autojump_clock: MockClock) -> None:
 
     assert paper.engine.asked["/events"][-1]["ReasonConferenceEnded"] == "conference-ended-via-api"
     assert paper.engine.asked["/after"][0]["DialCallStatus"] == "answered"
-
-
-async def test_conference_events_can_change_places(autojump_clock: MockClock) -> None:
-    async with on_paper(paper_with()) as paper:
-        paper.fault("conference_event_reorder")
-        await talking(paper)
-        await sleep(paper, 1.0)
-
-    assert paper.engine.events("/events", "SequenceNumber")[:2] == ["2", "1"]
-
-
-async def test_a_join_is_told_at_the_ring_where_that_is_wanted(autojump_clock: MockClock) -> None:
-    async with on_paper(paper_with()) as paper:
-        paper.lab.voice.script(ADVISOR, Script(answer_after_s=5.0))
-        paper.fault("participant_joins_at_ring", times=None)
-        await talking(paper)
-        advisor = paper.add(ADVISOR, Label="advisor")
-        await paper.until("ringing", advisor)
-        before = paper.engine.events("/events", "StatusCallbackEvent")
-        await paper.until("joined", advisor)
-        await sleep(paper, 1.0)
-
-    assert before[-1] == "participant-join"
-    assert paper.engine.events("/events").count("participant-join") == 3
-
-
-async def test_both_legs_of_the_agent_may_show_one_sid(autojump_clock: MockClock) -> None:
-    async with on_paper(paper_with()) as paper:
-        paper.fault("app_leg_same_sid")
-        _, agent = await talking(paper)
-
-    assert paper.engine.asked["/agent"][0]["CallSid"] == agent.sid
-
-
-async def test_a_participant_can_fail_by_itself(autojump_clock: MockClock) -> None:
-    async with on_paper(paper_with()) as paper:
-        caller = paper.call_in()
-        await paper.until("joined", caller)
-        paper.fault("participant_add_failed", on="app:")
-        agent = paper.add(f"app:{APP.sid}", Label="agent")
-        await agent.ended.wait()
-        last = paper.engine.asked["/events"][-1]
-
-    assert (last["ReasonParticipantLeft"], last["ParticipantCallStatus"]) == (
-        "participant_add_failed",
-        "failed",
-    )
 
 
 async def test_an_agent_whose_document_fails_speaks_with_an_operators_voice_into_the_room(

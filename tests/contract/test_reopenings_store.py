@@ -226,7 +226,7 @@ async def test_whoever_wrote_before_a_template_that_did_not_go_gets_none(stores:
     assert await texts(stores, person_id) == ["uno", "dos", "tres"]
 
     assert await no_lanes(stores)
-    assert await stores.peek.message(message.id) == MessageState("gone")
+    assert await stores.peek.message(message.id) == MessageState("refused")
     assert await stores.outbox.claim(person_id, now=LATER + DAY) is None
 
 
@@ -303,7 +303,7 @@ async def test_a_template_that_did_not_go_goes_no_more_when_nothing_waits_behind
 
     assert await stores.outbox.claim(person_id, now=LATER + DAY) is None
 
-    assert await stores.peek.message(message.id) == MessageState("gone")
+    assert await stores.peek.message(message.id) == MessageState("refused")
     assert await no_lanes(stores)
 
 

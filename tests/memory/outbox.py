@@ -48,7 +48,7 @@ class MemoryOutbox:
                 head is not None and head.needs_reopening and goes_as_template(self._outgoing(head), now)
             )
             if head is None or is_reopened:
-                self._drop_superfluous(person_id)
+                self._end_superfluous(person_id, now)
             if head is None:
                 return None
             return self._reopen(head, now) if is_reopened else self._start(head, now)
@@ -87,10 +87,11 @@ class MemoryOutbox:
         reopening.written_at = head.written_at or head.created_at
         return self._start(reopening, now)
 
-    def _drop_superfluous(self, person_id: int) -> None:
-        for message in list(self.database.outbound.values()):
+    def _end_superfluous(self, person_id: int, now: datetime) -> None:
+        for message in self.database.outbound.values():
             if message.person_id == person_id and self.database.is_superfluous(message):
-                del self.database.outbound[message.id]
+                message.status = DeliveryStatus.REFUSED
+                message.result_at = now
 
     async def in_doubt(self, person_id: int) -> Outgoing | None:
         async with self.database.transaction():
@@ -101,18 +102,14 @@ class MemoryOutbox:
 
     async def accepted(self, message_id: int, *, sid: str, now: datetime) -> bool:
         async with self.database.transaction():
-            message = self.database.outbound.get(message_id)
-            if message is None:
-                return False
+            message = self.database.outbound[message_id]
             message.sid = message.sid or sid
             self._accept(message, now)
             return self._has_more(message)
 
     async def refused(self, message_id: int, *, code: int, detail: str, now: datetime) -> bool:
         async with self.database.transaction():
-            message = self.database.outbound.get(message_id)
-            if message is None:
-                return False
+            message = self.database.outbound[message_id]
             if message.is_unsent:
                 message.status = DeliveryStatus.REFUSED
                 message.error_code = code
@@ -124,8 +121,8 @@ class MemoryOutbox:
 
     async def release(self, message_id: int, *, not_before: datetime) -> None:
         async with self.database.transaction():
-            message = self.database.outbound.get(message_id)
-            if message is not None and message.status is DeliveryStatus.SENDING:
+            message = self.database.outbound[message_id]
+            if message.status is DeliveryStatus.SENDING:
                 message.status = DeliveryStatus.PENDING
                 message.sending_since = None
                 message.not_before = not_before

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon.lab.twilio.voice.room import (
     Happening,
@@ -167,3 +169,45 @@ def test_an_event_says_who_and_how() -> None:
 
     assert (fields["CallSid"], fields["ParticipantLabel"], fields["Hold"]) == ("caller", "caller", "false")
     assert (fields["EndConferenceOnExit"], fields["ConferenceSid"]) == ("true", room.sid)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["join", "expect", "leave", "kick", "hold", "end"]),
+        st.sampled_from("abc"),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS)
+def test_in_any_order_it_starts_at_most_once_ends_at_most_once_and_is_then_empty(
+    steps: list[tuple[str, str, bool]],
+) -> None:
+    room = a_room()
+    events: list[str] = []
+    for what, name, switch in steps:
+        events += [one.event for one in _do(room, what, name, switch=switch)]
+        if not room.active:
+            assert room.connected() == []
+
+    assert events.count("conference-start") <= 1
+    ended = not room.active and room.ended is not None and "participant-join" in events
+    assert events.count("conference-end") == int(ended)
+
+
+def _do(room: Room, what: str, name: str, *, switch: bool) -> list[Happening]:
+    inside = room.members.get(name)
+    if what in {"join", "expect"}:
+        if not room.active or inside is not None:
+            return []
+        if what == "join":
+            return room.join(member(name, end_on_exit=switch))
+        room.expect(member(name, end_on_exit=switch))
+        return []
+    if what == "hold":
+        return room.change(inside, hold=switch) if inside is not None else []
+    if what == "end":
+        return room.end()
+    return room.leave(name, Left.HUNG_UP, call_status="completed", kicked=what == "kick")

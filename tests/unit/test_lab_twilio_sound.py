@@ -127,6 +127,30 @@ def test_silence_is_measured_where_nothing_is_heard() -> None:
     assert audible.longest_silence_s(CALLER, 0.0, 5.0) == 2.0
 
 
+SOUNDING = st.lists(
+    st.tuples(st.sampled_from([MOUTH, PLAYER, STREAM]), st.integers(0, 10), st.booleans()), max_size=8
+)
+
+
+@given(SOUNDING, st.lists(st.tuples(st.integers(0, 10), st.booleans()), max_size=5))
+def test_what_was_heard_and_silence_are_all_the_time_there_was(
+    sounding: list[tuple[Signal, int, bool]], wiring: list[tuple[int, bool]]
+) -> None:
+    audible = Audible()
+    for signal, start, loops in sorted(sounding, key=lambda one: one[1]):
+        audible.sounds(signal).play(WORDS, float(start), loops=loops)
+    audible.connect(CALLER, frozenset({PLAYER}), 0.0)
+    for at, talks in sorted(wiring):
+        audible.connect(CALLER, frozenset({MOUTH, STREAM} if talks else {PLAYER}), float(at))
+    audible.close(CALLER, 12.0)
+
+    windows = [audible.window(CALLER, second + 0.5) for second in range(12)]
+    silences = audible.silences(CALLER, 0.0, 20.0)
+    for second, window in enumerate(windows):
+        silent = any(first <= second + 0.5 < last for first, last in silences)
+        assert silent is not bool(window)
+
+
 def test_streamed_silence_is_silence() -> None:
     audible = Audible()
     audible.connect(CALLER, frozenset({STREAM}), 0.0)
