@@ -117,7 +117,7 @@ class Messaging(Protocol):
         ...
 
     async def sent_to(self, address: str, *, since: datetime) -> Sequence[SentMessage]:
-        """Messages from our sender to `address` that Twilio has created since then.
+        """Messages from our sender to `address` that Twilio has created since then, by our clock as it is now.
 
         Raises:
             VendorUnavailableError, VendorRefusedError: the list could not be read.
@@ -129,7 +129,7 @@ class Messaging(Protocol):
     ) -> AsyncIterator[InboundMessage]:
         """Messages to our sender that Twilio has received since then, as far as its list tells, newest first.
 
-        Those that it has received after `until` are left out.
+        Those that it has received after `until` are left out. Both moments are by our clock as it is now.
 
         Raises:
             VendorUnavailableError, VendorRefusedError: while they are read.

@@ -63,7 +63,7 @@ async def open_elevenlabs(settings: Settings) -> AsyncIterator[RestApi]:
 
 
 @asynccontextmanager
-async def open_messaging(settings: Settings) -> AsyncIterator[TwilioMessaging]:
+async def open_messaging(settings: Settings, clock: WallClock) -> AsyncIterator[TwilioMessaging]:
     async with open_transport(Limits(deadline_s=settings.twilio.request_timeout_s)) as transport:
         client = sdk_client(
             transport,
@@ -72,7 +72,11 @@ async def open_messaging(settings: Settings) -> AsyncIterator[TwilioMessaging]:
             base_url=settings.twilio.base_url,
         )
         yield TwilioMessaging(
-            client=client, sender=settings.twilio.whatsapp_from, public_url=settings.http.public_url
+            client=client,
+            sender=settings.twilio.whatsapp_from,
+            public_url=settings.http.public_url,
+            clock=clock,
+            vendor_now=transport.vendor_now,
         )
 
 

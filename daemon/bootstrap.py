@@ -94,13 +94,15 @@ async def open_daemon(settings: Settings, lifecycle: Lifecycle) -> AsyncIterator
             `SupervisorGaveUpError`.
     """
     async with AsyncExitStack() as stack:
+        clock = SystemClock()
         pool = await stack.enter_async_context(open_store(settings))
         parts = _Parts(
             settings=settings,
             lifecycle=lifecycle,
             pool=pool,
             api=await stack.enter_async_context(open_elevenlabs(settings)),
-            messaging=await stack.enter_async_context(open_messaging(settings)),
+            messaging=await stack.enter_async_context(open_messaging(settings, clock)),
+            clock=clock,
         )
         async with trio.open_nursery() as nursery:
             daemon = await parts.start(nursery)
@@ -120,7 +122,7 @@ class _Parts:
     pool: Pool
     api: RestApi
     messaging: TwilioMessaging
-    clock: SystemClock = field(factory=SystemClock)
+    clock: SystemClock
     metrics: PrometheusMetrics = field(factory=PrometheusMetrics)
     loop_monitor: LoopMonitor = field(init=False)
     alerts: Alerts = field(init=False)

@@ -70,14 +70,19 @@ class InboxCheck:
         Started once it is known how far to look back, so no message may be taken in before that.
         """
         since = await self._since()
+        looked_at = None
         task_status.started()
         # The second look comes as soon as it can see what the first one was too early for.
         pause_s = min(self.rules.missed_after_s, self.rules.every_s)
         while True:
+            began_at = trio.current_time()
             until = self.clock.now() - timedelta(seconds=self.rules.missed_after_s)
+            if looked_at is not None:
+                # Told by the clock that does not jump: what was looked through ends where the last look did.
+                since = until - timedelta(seconds=began_at - looked_at) - OVERLAP
             with self.alerts.while_failing("inbox_check", "missed messages cannot be looked for", *FAILURES):
                 await self._check(since, until)
-                since = max(since, until - OVERLAP)
+                looked_at = began_at
             await trio.sleep(pause_s)
             pause_s = self.rules.every_s
 
@@ -85,7 +90,7 @@ class InboxCheck:
         """The first look reaches back to the last message of the life before; without one there was no life."""
         now = self.clock.now()
         newest = await self.store.newest_message_at()
-        return max(now - self.rules.lookback, (newest or now) - FIRST_OVERLAP)
+        return max(now - self.rules.lookback, min(newest or now, now) - FIRST_OVERLAP)
 
     async def _check(self, since: datetime, until: datetime) -> None:
         missed: list[InboundMessage] = []

@@ -91,6 +91,10 @@ class _Doubt:
     next_look_at: float = 0.0
     since: float = field(factory=trio.current_time)
 
+    def age_s(self, sending_since: datetime, now: datetime) -> float:
+        """How old the doubt is at most, whatever the wall clock did since it began."""
+        return max((now - sending_since).total_seconds(), trio.current_time() - self.since)
+
 
 @define
 class _Serving:
@@ -210,8 +214,8 @@ class Outbox:
         return self._may_look(doubt, lane.in_doubt_since, now)
 
     def _may_look(self, doubt: _Doubt, since: datetime, now: datetime) -> bool:
-        age_s = max((now - since).total_seconds(), trio.current_time() - doubt.since)
-        return age_s >= self._rules.look_up_after_s and trio.current_time() >= doubt.next_look_at
+        is_old_enough = doubt.age_s(since, now) >= self._rules.look_up_after_s
+        return is_old_enough and trio.current_time() >= doubt.next_look_at
 
     async def _serve(self, person_id: int, lane: _Serving) -> None:
         """Send one person's messages until nothing more may go now."""
@@ -332,8 +336,10 @@ class Outbox:
         reached(FaultPoint.LOOKUP_NOT_ASKED)
         # The list tells of the moment at which it is asked for, not of the one at which it is there.
         is_certain = trio.current_time() - doubt.since >= self._rules.certain_after_s
+        asked_at = self._clock.now()
+        oldest = asked_at - timedelta(seconds=doubt.age_s(since, asked_at))
         try:
-            listed = await self._messaging.sent_to(message.address, since=since)
+            listed = await self._messaging.sent_to(message.address, since=oldest)
             reached(FaultPoint.LOOKUP_ANSWERED)
         except (VendorUnavailableError, VendorRefusedError) as error:
             _log.warning("a send cannot be looked up", message_id=message.id, detail=str(error))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from actors.messages import (
     SentMessage,
     Unknown,
 )
-from actors.ports import VendorRefusedError, VendorUnavailableError
+from actors.ports import VendorRefusedError, VendorUnavailableError, WallClock
 from daemon.twilio.inbound import read_message
 from daemon.twilio.transport import MaybeReceivedError, NeverLeftError, ThrottledError, TransportError
 
@@ -71,11 +71,15 @@ class TwilioMessaging:
     Attributes:
         sender: with or without `whatsapp:`.
         public_url: where Twilio reaches us; statuses come to `STATUS_PATH` below it with our id as `m`.
+        clock: ours, by which moments are given.
+        vendor_now: what Twilio's clock shows, which dates its messages; None as long as nobody can tell.
     """
 
     client: Client
     sender: str = field(converter=_with_channel)
     public_url: str = field(converter=_without_slash)
+    clock: WallClock
+    vendor_now: Callable[[], datetime | None]
     typing_deadline_s: float = 3.0
     lookup_deadline_s: float = 30.0
     _typing: trio.CapacityLimiter = field(factory=partial(trio.CapacityLimiter, _TYPING_MAX), init=False)
@@ -110,8 +114,8 @@ class TwilioMessaging:
     async def sent_to(self, address: str, *, since: datetime) -> Sequence[SentMessage]:
         """Messages from our sender to `address` that Twilio has created since then, or shortly before.
 
-        Up to a minute before `since` is included, since two clocks are compared. Every spelling of the number
-        is asked for: Twilio has reported `+54351…` for what was sent to `+549351…`.
+        Two clocks are compared: Twilio's is read from its answer, and up to a minute before `since` is included. Every
+        spelling of the number is asked for: Twilio has reported `+54351…` for what was sent to `+549351…`.
 
         `DateSent` is not used as a filter although it is the only date that can be one: it is empty while a
         message is queued, which may take hours, and with it fresh messages were missing for minutes
@@ -122,21 +126,22 @@ class TwilioMessaging:
         Raises:
             VendorUnavailableError, VendorRefusedError: the list could not be read.
         """
-        oldest = since - _CLOCK_SLACK
         found: dict[str, SentMessage] = {}
         with _reading_a_list():
             with trio.fail_after(self.lookup_deadline_s):
                 for spelling in whatsapp_address_candidates(address) or (address,):
-                    listed = await self._listed(spelling, oldest=oldest, undated=since)
+                    listed = await self._listed(spelling, since=since)
                     found |= {message.sid: message for message in listed}
         return list(found.values())
 
-    async def _listed(self, address: str, *, oldest: datetime, undated: datetime) -> list[SentMessage]:
+    async def _listed(self, address: str, *, since: datetime) -> list[SentMessage]:
         """Reads page by page until nothing on one is young enough."""
         found: list[SentMessage] = []
         page = await self.client.messages.page_async(
             to=_CHANNEL + address, from_=self.sender, page_size=_PAGE
         )
+        ahead = self._vendor_is_ahead()
+        oldest, undated = since + ahead - _CLOCK_SLACK, since + ahead
         for remaining in reversed(range(_LOOKUP_PAGES_MAX)):
             listed = [
                 SentMessage(sid=record.sid, body=record.body or "", created_at=record.date_created or undated)
@@ -164,9 +169,11 @@ class TwilioMessaging:
         Raises:
             VendorUnavailableError, VendorRefusedError: while they are read.
         """
-        oldest = since - _CLOCK_SLACK
         with _reading_a_list():
             page = await self.client.messages.page_async(to=self.sender, page_size=_PAGE)
+        ahead = self._vendor_is_ahead()
+        since, until = since + ahead, until + ahead if until is not None else None
+        oldest = since - _CLOCK_SLACK
         for _ in range(_INBOX_PAGES_MAX):
             records = [record for record in page if (record.date_created or since) >= oldest]
             for record in records:
@@ -181,6 +188,11 @@ class TwilioMessaging:
             if page is None:
                 return
         _log.warning("more messages were received than are looked through", pages=_INBOX_PAGES_MAX)
+
+    def _vendor_is_ahead(self) -> timedelta:
+        """By how much Twilio's clock is ahead of ours, told right after an answer of Twilio's."""
+        vendor_now = self.vendor_now()
+        return vendor_now - self.clock.now() if vendor_now is not None else timedelta()
 
     async def show_typing(self, inbound_sid: str) -> None:
         """Show the person that an answer is being written. Best effort: never raises, never waits long, and does

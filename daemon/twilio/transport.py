@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -124,6 +125,22 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
         # Reading and writing have the deadline of the whole request.
         self._timeouts = {"connect": self._limits.connect_s, "pool": self._limits.pool_s}
         self._current = self._new_generation()
+        self._answered: tuple[str, float] | None = None
+
+    def vendor_now(self) -> datetime | None:
+        """What Twilio's clock shows at this moment, by the `Date` of its latest answer, to the second; None before
+        the first, and when it had none.
+        """
+        if self._answered is None:
+            return None
+        date, at = self._answered
+        try:
+            moment = parsedate_to_datetime(date)
+            # A zone of "-0000" reads as none.
+            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return moment + timedelta(seconds=trio.current_time() - at)
+        except (TypeError, ValueError, OverflowError):
+            return None
 
     async def aclose(self) -> None:
         """Close every idle and busy connection. Shielded, and ends within seconds."""
@@ -153,6 +170,7 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
         deadline_s = timeout or self._limits.deadline_s
         with trio.move_on_after(deadline_s):
             answer = await self._exchange(method, url, _all_headers(method, headers, auth, body), body)
+            self._answered = (_date(answer), trio.current_time())
             return _response(answer)
         problem = f"no answer within {deadline_s:g} s"
         raise MaybeReceivedError(problem) if body.has_left else NeverLeftError(problem)
@@ -266,6 +284,10 @@ def _all_headers(
         # Without a length of its own the body would be sent in chunks.
         complete.append(("Content-Length", str(len(body.content))))
     return complete
+
+
+def _date(answer: httpcore.Response) -> str:
+    return next((value.decode("latin-1") for name, value in answer.headers if name.lower() == b"date"), "")
 
 
 def _response(answer: httpcore.Response) -> Response:

@@ -20,6 +20,7 @@ from actors.messages import (
     Unknown,
 )
 from actors.ports import Messaging
+from daemon.clock import SystemClock
 from daemon.lab.twilio.whatsapp.phones import Location
 from daemon.twilio.inbound import read_message, read_status
 from daemon.twilio.messaging import STATUS_PATH, TwilioMessaging
@@ -48,7 +49,13 @@ MESSAGE = Outgoing(
 async def messaging(bench: Bench, auth_token: str = AUTH_TOKEN) -> AsyncIterator[Messaging]:
     async with open_transport(Limits(deadline_s=1.0)) as transport:
         client = sdk_client(transport, account_sid=ACCOUNT_SID, auth_token=auth_token, base_url=bench.url)
-        yield TwilioMessaging(client=client, sender=SENDER, public_url=bench.business.url)
+        yield TwilioMessaging(
+            client=client,
+            sender=SENDER,
+            public_url=bench.business.url,
+            clock=SystemClock(),
+            vendor_now=transport.vendor_now,
+        )
 
 
 async def send(bench: Bench, message: Outgoing = MESSAGE) -> SendResult:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -70,6 +71,13 @@ def problem(status: int, code: int) -> Step:
     return answer(status, body, "application/problem+json")
 
 
+class Standing:
+    """A clock that shows one moment."""
+
+    def now(self) -> datetime:
+        return NOW
+
+
 @asynccontextmanager
 async def messaging_at(origin: str, **limits: Any) -> AsyncIterator[tuple[Messaging, Transport]]:
     async with open_transport(Limits(**limits)) as transport:
@@ -79,6 +87,8 @@ async def messaging_at(origin: str, **limits: Any) -> AsyncIterator[tuple[Messag
                 client=client,
                 sender=SENDER,
                 public_url="https://relevo.example.com/",
+                clock=Standing(),
+                vendor_now=transport.vendor_now,
                 typing_deadline_s=0.3,
             ),
             transport,
@@ -284,8 +294,13 @@ def listed(sid: str, body: str, created_at: datetime, *, is_sent: bool = True) -
     return {"sid": sid, "body": body, "date_created": stamp, "date_sent": stamp if is_sent else None}
 
 
-def page(*messages: dict[str, object], next_page_uri: str | None = None) -> Step:
-    return answer(200, {"messages": messages, "next_page_uri": next_page_uri, "page_size": 200})
+def page(*messages: dict[str, object], next_page_uri: str | None = None, **headers: str) -> Step:
+    body = {"messages": messages, "next_page_uri": next_page_uri, "page_size": 200}
+    return answer(200, body, **headers)
+
+
+SKEWS = [timedelta(hours=-2), timedelta(minutes=-3), timedelta(minutes=3), timedelta(days=400)]
+"""By how much Twilio's clock may be ahead of ours."""
 
 
 class TestSentTo:
@@ -313,6 +328,23 @@ class TestSentTo:
         old = listed("SM1", "ayer", NOW - timedelta(minutes=5))
         just_before = listed("SM2", "hoy", NOW - timedelta(seconds=30))
         async with scripted(page(old, just_before)) as (_, origin), messaging_at(origin) as (messaging, _):
+            found = await messaging.sent_to("MX.1A2B", since=NOW)
+        assert [sent.sid for sent in found] == ["SM2"]
+
+    @pytest.mark.parametrize("ahead", SKEWS)
+    async def test_twilios_clock_tells_the_age_of_its_messages(self, ahead: timedelta) -> None:
+        old = listed("SM1", "ayer", NOW + ahead - timedelta(minutes=5))
+        new = listed("SM2", "hoy", NOW + ahead)
+        step = page(new, old, Date=format_datetime(NOW + ahead, usegmt=True))
+        async with scripted(step) as (_, origin), messaging_at(origin) as (messaging, _):
+            found = await messaging.sent_to("MX.1A2B", since=NOW)
+        assert [sent.sid for sent in found] == ["SM2"]
+
+    @pytest.mark.parametrize("date", ["", "yesterday", "Thu, 99 Foo 2026 00:00:00 GMT", "0"])
+    async def test_without_a_usable_date_both_clocks_count_as_equal(self, date: str) -> None:
+        old = listed("SM1", "ayer", NOW - timedelta(minutes=5))
+        step = page(listed("SM2", "hoy", NOW), old, Date=date)
+        async with scripted(step) as (_, origin), messaging_at(origin) as (messaging, _):
             found = await messaging.sent_to("MX.1A2B", since=NOW)
         assert [sent.sid for sent in found] == ["SM2"]
 
@@ -373,6 +405,19 @@ class TestReceivedSince:
             {**listed(SID, "hola", NOW), **ours},
         )
         async with scripted(steps) as (_, origin), messaging_at(origin) as (messaging, _):
+            found = [message.sid async for message in messaging.received_since(NOW, until=NOW)]
+        assert found == [SID]
+
+    @pytest.mark.parametrize("ahead", SKEWS)
+    async def test_both_ends_are_by_our_clock(self, ahead: timedelta) -> None:
+        ours = {"direction": "inbound", "from": f"whatsapp:{ANA}", "num_media": "0"}
+        step = page(
+            {**listed("SM" + "2" * 32, "después", NOW + ahead + timedelta(seconds=10)), **ours},
+            {**listed(SID, "hola", NOW + ahead - timedelta(seconds=10)), **ours},
+            {**listed("SM" + "3" * 32, "antes", NOW + ahead - timedelta(minutes=5)), **ours},
+            Date=format_datetime(NOW + ahead, usegmt=True),
+        )
+        async with scripted(step) as (_, origin), messaging_at(origin) as (messaging, _):
             found = [message.sid async for message in messaging.received_since(NOW, until=NOW)]
         assert found == [SID]
 
