@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from daemon.lab.twilio.sids import new_sid
 
@@ -20,22 +20,30 @@ def address_key(address: str) -> str:
     return address.removeprefix("whatsapp:")
 
 
-@frozen(kw_only=True)
+@define(eq=False, kw_only=True)
 class IncomingNumber:
     """A telephone number of the account and where its calls go."""
 
     phone_number: str
     voice_url: str | None = None
+    voice_method: str = "POST"
+    voice_fallback_url: str | None = None
+    voice_fallback_method: str = "POST"
     status_callback: str | None = None
+    status_callback_method: str = "POST"
+    friendly_name: str | None = None
     sid: str = field(factory=lambda: new_sid("PN"))
 
 
-@frozen(kw_only=True)
+@define(eq=False, kw_only=True)
 class Application:
     """A TwiML App."""
 
     friendly_name: str = "relevo"
     voice_url: str | None = None
+    voice_method: str = "POST"
+    voice_fallback_url: str | None = None
+    voice_fallback_method: str = "POST"
     sid: str = field(factory=lambda: new_sid("AP"))
 
 
@@ -71,3 +79,10 @@ class Account:
     numbers: Sequence[IncomingNumber] = ()
     applications: Sequence[Application] = ()
     public_url: str = "https://api.twilio.com"
+
+    def target(self, address: str) -> IncomingNumber | Application | None:
+        """What of the account a call to an address (`app:AP…`, a number) runs into."""
+        if address.startswith("app:"):
+            sid = address.removeprefix("app:")
+            return next((app for app in self.applications if app.sid == sid), None)
+        return next((number for number in self.numbers if number.phone_number == address), None)

@@ -16,6 +16,9 @@ from daemon.lab.twilio.known_faults import KNOWN_FAULTS
 from daemon.lab.twilio.rest import Edge, refuse_method, refuse_path
 from daemon.lab.twilio.rest_account import AccountRoutes, account_blueprint
 from daemon.lab.twilio.schedule import Schedule
+from daemon.lab.twilio.voice.control import voice_blueprint
+from daemon.lab.twilio.voice.ground import Ground, VoicePace
+from daemon.lab.twilio.voice.side import VoiceSide
 from daemon.lab.twilio.webhooks import WebhookEngine
 from daemon.lab.twilio.whatsapp.carrier import Pace
 from daemon.lab.twilio.whatsapp.messages import Media, Message
@@ -31,16 +34,17 @@ RESPONSE_TIMEOUT_S: Final = 300
 
 
 class TwilioLab:
-    """A Twilio of one's own: REST, webhooks, WhatsApp.
+    """A Twilio of one's own: REST, webhooks, WhatsApp, calls.
 
     `app` answers REST (one origin for all of Twilio's hosts) and the control routes below `/lab`; `run` makes
-    messages move and webhooks go out. All state is in memory and grows until `reset`.
+    messages and calls move and webhooks go out. All state is in memory and grows until `reset`.
 
     Args:
         senders: the account's WhatsApp numbers, with or without `whatsapp:`.
         incoming_url: where inbound messages go; its fragment may carry connection overrides.
         seed: of the faults' draws.
         pace: the time between statuses.
+        voice_pace: how long the telephone network takes.
         messages_per_second: of each sender's queue.
         sandbox_code: makes every sender a sandbox that persons join by writing `join <code>`.
     """
@@ -60,6 +64,7 @@ class TwilioLab:
         templates: Sequence[Template] = (),
         numbers: Sequence[IncomingNumber] = (),
         applications: Sequence[Application] = (),
+        voice_pace: VoicePace | None = None,
     ) -> None:
         self.account = Account(
             sid=account_sid,
@@ -91,13 +96,26 @@ class TwilioLab:
         self.world = self.whatsapp.world
         self.carrier = self.whatsapp.carrier
         self.phones = self.whatsapp.phones
+        self.voice = VoiceSide(
+            Ground(
+                account=self.account,
+                clock=self.clock,
+                books=self.books,
+                faults=self.faults,
+                schedule=self.schedule,
+                courier=self.courier,
+                engine=self.engine,
+                pace=voice_pace or VoicePace(),
+            )
+        )
         self.app = self._open_app()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """The webhook engine and the schedule. Runs once, until cancelled; requests under way are then broken off."""
+        """The webhook engine, the schedule and the calls. Runs once, until cancelled; what is under way is then broken off."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.engine.run)
             await nursery.start(self.schedule.run)
+            await nursery.start(self.voice.run)
             task_status.started()
 
     @property
@@ -178,9 +196,10 @@ class TwilioLab:
         self.clock.advance(seconds)
 
     def reset(self) -> None:
-        """Forget messages, persons, books, faults and what was scheduled. Settings, templates and time stay."""
+        """Forget messages, persons, calls, books, faults and what was scheduled. Settings, templates and time stay."""
         self.schedule.clear()
         self.courier.clear()
+        self.voice.clear()
         self.whatsapp.clear()
         self.faults.clear()
         self.books.clear()
@@ -200,7 +219,9 @@ class TwilioLab:
             reset=self.reset,
         )
         account = account_blueprint(self.edge, AccountRoutes(self.account))
-        for blueprint in (*self.whatsapp.blueprints(self.edge), account, control_blueprint(control)):
+        controls = control_blueprint(control), voice_blueprint(self.voice)
+        sides = *self.whatsapp.blueprints(self.edge), *self.voice.blueprints(self.edge)
+        for blueprint in (*sides, account, *controls):
             app.register_blueprint(blueprint)
         app.register_error_handler(404, refuse_path)
         app.register_error_handler(405, refuse_method)

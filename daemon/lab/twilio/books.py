@@ -9,6 +9,7 @@ import trio
 from attrs import define, field, frozen
 
 from daemon.lab.twilio.deliveries import Delivery
+from daemon.lab.twilio.voice.audible import Audible
 
 BOOK_MAX: Final = 100_000
 
@@ -63,6 +64,7 @@ class DebuggerEntry:
     url: str
     sentence: str
     message_sid: str | None = None
+    call_sid: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -71,6 +73,38 @@ class DebuggerEntry:
             "url": self.url,
             "sentence": self.sentence,
             "message_sid": self.message_sid,
+            "call_sid": self.call_sid,
+        }
+
+
+@frozen(kw_only=True)
+class VoiceEvent:
+    """Something that happened on a leg of a call; what there is to happen stands in `docs/lab.md`.
+
+    Attributes:
+        ordinal: counts all of them.
+        at_s: `LabClock.elapsed_s`, the time of the audible model.
+        number: the other end of the leg: a telephone, `app:…`.
+        detail: what was said, pressed, played, asked for; empty for an event that says it all.
+    """
+
+    ordinal: int
+    at: datetime
+    at_s: float
+    name: str
+    call_sid: str
+    number: str
+    detail: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ordinal": self.ordinal,
+            "at": self.at.isoformat(),
+            "at_s": round(self.at_s, 3),
+            "name": self.name,
+            "call_sid": self.call_sid,
+            "number": self.number,
+            "detail": self.detail,
         }
 
 
@@ -80,12 +114,18 @@ def _book() -> deque[Any]:
 
 @define(eq=False)
 class Books:
-    """Four logs, oldest first; each keeps its last `BOOK_MAX` entries. Messages are in the `World`."""
+    """Five logs, oldest first; each keeps its last `BOOK_MAX` entries. Messages are in the `World`.
+
+    Attributes:
+        audible: who heard what on the telephone.
+    """
 
     webhooks: deque[Delivery] = field(factory=_book)
     rest_calls: deque[RestCall] = field(factory=_book)
     typing: deque[Typing] = field(factory=_book)
     debugger: deque[DebuggerEntry] = field(factory=_book)
+    voice: deque[VoiceEvent] = field(factory=_book)
+    audible: Audible = field(factory=Audible)
     _changes: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
     def changed(self) -> None:
@@ -98,6 +138,7 @@ class Books:
             await self._changes.park()
 
     def clear(self) -> None:
-        for book in (self.webhooks, self.rest_calls, self.typing, self.debugger):
+        for book in (self.webhooks, self.rest_calls, self.typing, self.debugger, self.voice):
             book.clear()
+        self.audible.clear()
         self.changed()

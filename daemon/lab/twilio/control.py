@@ -3,20 +3,19 @@
 JSON in, JSON out, no authentication: for loopback only. A request that does not parse is answered 400 with `{"error": …}`.
 """
 
-import json
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import trio
 from attrs import Factory, asdict, define, frozen
-from cattrs import BaseValidationError, Converter, transform_error
 from quart import Blueprint, Response, jsonify, request
 
 from daemon.lab.faults import Fault, Faults
 from daemon.lab.twilio.account import Account, IncomingWebhook, whatsapp_address
 from daemon.lab.twilio.books import Books
 from daemon.lab.twilio.clock import LabClock
+from daemon.lab.twilio.json_body import read_body
 from daemon.lab.twilio.whatsapp.messages import Media
 from daemon.lab.twilio.whatsapp.phones import Button, Location, Phones, Writing
 from daemon.lab.twilio.whatsapp.templates import Template
@@ -24,8 +23,6 @@ from daemon.lab.twilio.whatsapp.world import World
 
 WAIT_MAX_S: Final = 60.0
 LAST_DEFAULT: Final = 1_000
-
-Wanted = TypeVar("Wanted")
 
 
 @frozen(kw_only=True)
@@ -110,7 +107,7 @@ class Control:
 
 def control_blueprint(control: Control) -> Blueprint:
     blueprint = Blueprint("lab", __name__, url_prefix="/lab")
-    # Among others UnknownFaultError, NoSuchAddressError, and what `_body` raises.
+    # Among others UnknownFaultError, NoSuchAddressError, and what `read_body` raises.
     blueprint.register_error_handler(ValueError, _bad_request)
     _add_customer_routes(blueprint, control)
     _add_fault_routes(blueprint, control)
@@ -127,7 +124,7 @@ def _add_customer_routes(blueprint: Blueprint, control: Control) -> None:
         Body: `WriteBody`, for example `{"body": "Hola"}`; `to` defaults to the first sender. Answers 201 with
         `{"sid": …}` at once; the webhook follows.
         """
-        asked = await _body(WriteBody)
+        asked = await read_body(WriteBody)
         person = control.world.person(key, external_user_id=asked.external_user_id)
         person.profile_name = asked.profile_name or person.profile_name
         to = whatsapp_address(asked.to) if asked.to else control.account.senders[0]
@@ -156,7 +153,7 @@ def _add_customer_routes(blueprint: Blueprint, control: Control) -> None:
     @blueprint.patch("/customers/<key>")
     async def habits(key: str) -> Response:
         """Change what a customer is like. Body: `HabitsBody`, for example `{"reads": false}`."""
-        asked = await _body(HabitsBody)
+        asked = await read_body(HabitsBody)
         person = control.world.person(key, external_user_id=asked.external_user_id)
         for name, value in asdict(asked).items():
             if value is not None:
@@ -174,7 +171,7 @@ def _add_fault_routes(blueprint: Blueprint, control: Control) -> None:
     @blueprint.put("/faults/<name>")
     async def switch_on(name: str) -> Response:
         """Switch a fault on. Body: `FaultBody`, for example `{"times": 1, "details": {"seconds": 3}}`."""
-        asked = await _body(FaultBody)
+        asked = await read_body(FaultBody)
         fault = Fault(name=name, probability=asked.probability, times=asked.times, details=asked.details)
         control.faults.switch_on(fault)
         return jsonify(asdict(fault))
@@ -208,13 +205,13 @@ def _add_setting_routes(blueprint: Blueprint, control: Control) -> None:
     @blueprint.put("/incoming")
     async def incoming() -> Response:
         """Set where inbound messages go. Body: `{"url": …, "method": "POST", "fallback_url": …}`."""
-        control.account.incoming = await _body(IncomingWebhook)
+        control.account.incoming = await read_body(IncomingWebhook)
         return jsonify(asdict(control.account.incoming))
 
     @blueprint.put("/templates/<sid>")
     async def template(sid: str) -> Response:
         """Approve a template under an `HX…` SID. Body: `{"body": "Hola {{1}}", "defaults": {…}, "refused_code": …}`."""
-        asked = await _body(TemplateBody)
+        asked = await read_body(TemplateBody)
         approved = Template(
             sid=sid, body=asked.body, defaults=asked.defaults, refused_code=asked.refused_code
         )
@@ -224,13 +221,13 @@ def _add_setting_routes(blueprint: Blueprint, control: Control) -> None:
     @blueprint.post("/clock/advance")
     async def advance() -> Response:
         """Let time pass at once. Body: `{"seconds": 86400}`. What falls due meanwhile happens now."""
-        asked = await _body(AdvanceBody)
+        asked = await read_body(AdvanceBody)
         control.clock.advance(asked.seconds)
         return jsonify(now=control.clock.now().isoformat())
 
     @blueprint.post("/reset")
     async def reset() -> tuple[str, int]:
-        """Forget messages, persons, books, faults and what was scheduled. Settings, templates and time stay."""
+        """Forget messages, persons, calls, books, faults and what was scheduled. Settings, templates and time stay."""
         control.reset()
         return "", 204
 
@@ -238,7 +235,7 @@ def _add_setting_routes(blueprint: Blueprint, control: Control) -> None:
 def _add_book_routes(blueprint: Blueprint, control: Control) -> None:
     @blueprint.get("/books/<name>")
     async def book(name: str) -> Response | tuple[Response, int]:
-        """One of the books, oldest first: `messages`, `webhooks`, `rest_calls`, `typing`, `debugger`.
+        """One of the books, oldest first: `messages`, `webhooks`, `rest_calls`, `typing`, `debugger`, `voice`.
 
         Query: `last=N` (default 1000) shows the end of it. Answers `{"entries": […], "total": N}`.
         """
@@ -248,39 +245,13 @@ def _add_book_routes(blueprint: Blueprint, control: Control) -> None:
             "rest_calls": control.books.rest_calls,
             "typing": control.books.typing,
             "debugger": control.books.debugger,
+            "voice": control.books.voice,
         }
         if name not in books:
             return jsonify(error=f"no book {name!r}; there are: {', '.join(books)}"), 404
         entries = list(books[name])
         last = int(request.args.get("last", LAST_DEFAULT))
         return jsonify(entries=[entry.as_json() for entry in entries[-last:]], total=len(entries))
-
-
-def _scalar(value: Any, _: Any) -> float | int | str:
-    if isinstance(value, bool) or not isinstance(value, float | int | str):
-        raise TypeError("neither a number nor a string")
-    return value
-
-
-_converter = Converter(forbid_extra_keys=True)
-_converter.register_structure_hook(float | int | str, _scalar)
-
-
-async def _body(wanted: type[Wanted]) -> Wanted:
-    """The request's body.
-
-    Raises:
-        ValueError: it is no JSON, or not of that shape.
-    """
-    text = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-    value = json.loads(text)
-    # Half a surrogate pair can stand in JSON and in no form: it raises here.
-    json.dumps(value, ensure_ascii=False).encode()
-    try:
-        return _converter.structure(value, wanted)
-    except BaseValidationError as error:
-        # As one plain exception: Quart on trio takes a group apart to look for handlers of its members.
-        raise ValueError("; ".join(transform_error(error))) from None
 
 
 async def _bad_request(error: Exception) -> tuple[Response, int]:

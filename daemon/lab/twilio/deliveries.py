@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import trio
 from attrs import define, evolve, field, frozen
 
 from daemon.lab.twilio.sids import new_sid
+
+ANSWER_MAX_BYTES: Final = 64 * 1024
 
 
 @frozen(kw_only=True)
@@ -61,6 +63,7 @@ class Delivery:
         fallback_url: asked instead when all attempts have failed.
         forged: the signature is made with a wrong token.
         on_answer: receives a 2xx answer; it changes state and does not wait.
+        answer_max_bytes: what of the answer is read; sound is longer than a document.
         note: what became of it, when that is not in the attempts.
         done: set when nothing more will be tried.
     """
@@ -74,6 +77,7 @@ class Delivery:
     fallback_url: str | None = None
     forged: bool = False
     on_answer: Callable[[Answer], None] | None = None
+    answer_max_bytes: int = ANSWER_MAX_BYTES
     idempotency_token: str = field(factory=lambda: new_sid(""))
     attempts: list[Attempt] = field(factory=list)
     note: str | None = None

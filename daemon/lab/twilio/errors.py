@@ -6,6 +6,7 @@ from typing import Any, Final
 
 SENTENCES: Final[Mapping[int, str]] = MappingProxyType(
     {
+        16025: "A participant with that label is already in the conference",
         20001: "Invalid parameter",
         20003: "Authenticate",
         20004: "Method not allowed",
@@ -13,8 +14,14 @@ SENTENCES: Final[Mapping[int, str]] = MappingProxyType(
         20404: "The requested resource was not found",
         20429: "Too Many Requests",
         20500: "An internal server error has occurred",
+        21201: "No 'To' number is specified",
+        21205: "Url parameter is required.",
+        21210: "'From' phone number not verified",
         21211: "Invalid 'To' Phone Number",
         21212: "Invalid From Number (caller ID)",
+        21213: "'From' phone number is required",
+        21218: "The 'ApplicationSid' is not valid",
+        21220: "Unable to update record. Call is not in-progress. Cannot redirect.",
         21408: "Permission to send a message has not been enabled for the region indicated by the 'To' number",
         21602: "Message body is required.",
         21603: "A 'From' phone number is required.",

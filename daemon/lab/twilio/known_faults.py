@@ -1,7 +1,9 @@
 """Every fault of the simulated Twilio, with the sentence that explains it.
 
 A fault of `REST_FAULTS` strikes `message.create` unless its detail `on` names another operation (`message.list`,
-`message.fetch`, `message.update`, `message.delete`, `media.fetch`, `typing.create`, `account.fetch`) or `any`.
+`message.fetch`, `message.update`, `message.delete`, `media.fetch`, `typing.create`, `account.fetch`, `call.create`,
+`call.update`, `call.list`, `participant.create`, `participant.update`, `participant.delete`, `conference.update`, …) or
+`any`. A fault of `VOICE_FAULTS` with a detail `on` strikes only where the number, address or URL in question contains it.
 """
 
 from collections.abc import Mapping
@@ -50,6 +52,53 @@ STATUS_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
+CALLBACK_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        f"{family}_{what}": f"{which} {effect}"
+        for family, which in (
+            ("call_status", "a status callback of a call, a stream or a machine detection"),
+            ("conference_event", "a conference event"),
+            ("recording_status", "a recording's status callback"),
+        )
+        for what, effect in (
+            ("duplicate", "is requested twice (detail seconds between them, 0)"),
+            ("reorder", "comes after the next one (detail seconds, 2, at most)"),
+            ("late", "is requested late (detail seconds, 30)"),
+            ("lost", "is never requested"),
+        )
+    }
+)
+
+VOICE_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "call_fails": "the network cannot place a call (detail code, the SIP response, 503)",
+        "picks_up_first": "a ringing telephone is picked up an instant before REST ends its call",
+        "call_list_lags": "a new call does not show in the list at first (detail seconds, 5)",
+        "document_late": "a document or sound is requested late (detail seconds, 5)",
+        "document_lost": "a document or sound is never requested, as if nobody listened there",
+        "document_duplicate": "a document is requested twice, and the second answer counts",
+        "amd_late": "machine detection takes longer (detail seconds, 10)",
+        "amd_wrong": "machine detection takes a person for a machine and the reverse",
+        "participant_add_failed": "a participant added over REST is never reached; participant_add_failed follows",
+        "participant_joins_at_ring": "participant-join is told when the telephone rings, not when it is answered",
+        "conference_lags": "REST does not find a new conference at first (detail seconds, 2)",
+        "app_leg_same_sid": "both legs of a call to an application show the same Call SID",
+        "stream_refused": "a media stream's handshake fails with 502",
+        "stream_late": "a media stream's handshake comes late (detail seconds, 3)",
+        "stream_drop": "a media stream breaks without a close frame (detail seconds after its start, 1)",
+        "stream_no_stop": "a media stream's connection ends without the stop message",
+        "stream_signature": "the handshake is signed otherwise (detail form: absent, slash, https, forged)",
+        "recording_not_ready": "a recording's file answers 404 at first (detail seconds, 5)",
+    }
+)
+
 KNOWN_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
-    {**REST_FAULTS, **MESSAGE_FAULTS, **WEBHOOK_FAULTS, **STATUS_FAULTS}
+    {
+        **REST_FAULTS,
+        **MESSAGE_FAULTS,
+        **WEBHOOK_FAULTS,
+        **STATUS_FAULTS,
+        **CALLBACK_FAULTS,
+        **VOICE_FAULTS,
+    }
 )

@@ -41,10 +41,12 @@ class Reply:
         body: a JSON value, or None for no body.
         hold: the answer waits for this, at most `HOLD_MAX_S`.
         redirect: for 307: where to.
+        file: content and content type, in place of a JSON value.
     """
 
     status: int = 200
     body: Any = None
+    file: tuple[bytes, str] | None = None
     hold: trio.Event | None = None
     redirect: str | None = None
 
@@ -165,6 +167,9 @@ async def _respond(reply: Reply) -> Response:
             await reply.hold.wait()
     if reply.redirect is not None:
         return Response("", reply.status, headers={"Location": reply.redirect})
+    if reply.file is not None:
+        content, content_type = reply.file
+        return Response(content, reply.status, content_type=content_type)
     if reply.body is None:
         return Response("", reply.status)
     return _json_response(reply.status, reply.body)

@@ -3,7 +3,7 @@
 Twilio OpenAPI: api_v2010.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import define
@@ -16,6 +16,15 @@ from daemon.lab.twilio.rest import Asked, Edge, Reply
 
 # Nothing here has an age of its own.
 SINCE: Final = "Wed, 01 Jan 2025 00:00:00 +0000"
+
+NUMBER_SETTINGS: Final[Mapping[str, str]] = {
+    "StatusCallback": "status_callback",
+    "StatusCallbackMethod": "status_callback_method",
+    "VoiceFallbackMethod": "voice_fallback_method",
+    "VoiceFallbackUrl": "voice_fallback_url",
+    "VoiceMethod": "voice_method",
+    "VoiceUrl": "voice_url",
+}
 
 
 @define(eq=False)
@@ -43,6 +52,19 @@ class AccountRoutes:
         found = [number for number in self.account.numbers if wanted is None or wanted in number.phone_number]
         return self._page(asked, "incoming_phone_numbers", [self._number(number) for number in found])
 
+    def number(self, asked: Asked, sid: str) -> Reply:
+        return Reply(body=self._number(self._own_number(asked, sid)))
+
+    def update_number(self, asked: Asked, sid: str) -> Reply:
+        number = self._own_number(asked, sid)
+        form = asked.form
+        number.friendly_name = form.get("FriendlyName") or number.friendly_name
+        for name, attribute in NUMBER_SETTINGS.items():
+            value = form.get(name)
+            if value is not None:
+                setattr(number, attribute, value or ("POST" if attribute.endswith("_method") else None))
+        return Reply(body=self._number(number))
+
     def applications(self, asked: Asked) -> Reply:
         wanted = asked.query.get("FriendlyName")
         found = [app for app in self.account.applications if wanted in {None, app.friendly_name}]
@@ -52,6 +74,12 @@ class AccountRoutes:
         for app in self.account.applications:
             if app.sid == sid:
                 return Reply(body=self._application(app))
+        raise not_found(asked.path)
+
+    def _own_number(self, asked: Asked, sid: str) -> IncomingNumber:
+        for number in self.account.numbers:
+            if number.sid == sid:
+                return number
         raise not_found(asked.path)
 
     def _page(self, asked: Asked, key: str, resources: Sequence[dict[str, Any]]) -> Reply:
@@ -75,7 +103,7 @@ class AccountRoutes:
             "emergency_address_sid": None,
             "emergency_address_status": "unregistered",
             "emergency_status": "Inactive",
-            "friendly_name": number.phone_number,
+            "friendly_name": number.friendly_name or number.phone_number,
             "identity_sid": None,
             "origin": "twilio",
             "phone_number": number.phone_number,
@@ -83,11 +111,14 @@ class AccountRoutes:
             "sms_application_sid": None,
             "status": "in-use",
             "status_callback": number.status_callback,
-            "status_callback_method": "POST",
+            "status_callback_method": number.status_callback_method,
             "trunk_sid": None,
             "type": None,
             "uri": f"/2010-04-01/Accounts/{self.account.sid}/IncomingPhoneNumbers/{number.sid}.json",
             "voice_application_sid": None,
+            "voice_fallback_method": number.voice_fallback_method,
+            "voice_fallback_url": number.voice_fallback_url,
+            "voice_method": number.voice_method,
             "voice_receive_mode": "voice",
             "voice_url": number.voice_url,
         }
@@ -103,6 +134,9 @@ class AccountRoutes:
             "status_callback": None,
             "status_callback_method": "POST",
             "uri": f"/2010-04-01/Accounts/{self.account.sid}/Applications/{app.sid}.json",
+            "voice_fallback_method": app.voice_fallback_method,
+            "voice_fallback_url": app.voice_fallback_url,
+            "voice_method": app.voice_method,
             "voice_url": app.voice_url,
         }
 
@@ -117,9 +151,6 @@ class AccountRoutes:
             "sms_method": "POST",
             "sms_url": None,
             "voice_caller_id_lookup": False,
-            "voice_fallback_method": "POST",
-            "voice_fallback_url": None,
-            "voice_method": "POST",
         }
 
 
@@ -134,6 +165,14 @@ def account_blueprint(edge: Edge, routes: AccountRoutes) -> Blueprint:
     @blueprint.get(f"{account}/IncomingPhoneNumbers.json")
     async def numbers(account_sid: str) -> Response:
         return await edge.answer("number.list", account_sid, routes.numbers)
+
+    @blueprint.get(f"{account}/IncomingPhoneNumbers/<sid>.json")
+    async def number(account_sid: str, sid: str) -> Response:
+        return await edge.answer("number.fetch", account_sid, lambda asked: routes.number(asked, sid))
+
+    @blueprint.post(f"{account}/IncomingPhoneNumbers/<sid>.json")
+    async def update_number(account_sid: str, sid: str) -> Response:
+        return await edge.answer("number.update", account_sid, lambda asked: routes.update_number(asked, sid))
 
     @blueprint.get(f"{account}/Applications.json")
     async def applications(account_sid: str) -> Response:

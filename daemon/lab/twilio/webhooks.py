@@ -17,7 +17,6 @@ from daemon.lab.twilio.deliveries import Answer, Attempt, Delivery
 from daemon.lab.twilio.overrides import ConnectionOverrides, split_overrides
 from daemon.lab.twilio.signing import SIGNATURE_HEADER, signature
 
-ANSWER_MAX_BYTES: Final = 64 * 1024
 ANSWER_SHOWN_BYTES: Final = 500
 REDIRECTS_MAX: Final = 5
 # Shorter than the five seconds after which servers close an idle connection, so that ours is never the one that
@@ -235,7 +234,7 @@ class _Exchange:
             body = b""
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > ANSWER_MAX_BYTES:
+                if len(body) > self.delivery.answer_max_bytes:
                     break
         finally:
             # Closing gives the connection back to the pool, and must happen when the deadline has passed too.
@@ -254,7 +253,7 @@ class _Exchange:
         content = None
         params = self.delivery.params
         if self.delivery.method == "GET":
-            self.url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}"
+            self.url = f"{url}{'&' if '?' in url else '?'}{urlencode(params)}" if params else url
             headers[SIGNATURE_HEADER] = signature(self.auth_token, self.url)
         else:
             self.url = url
