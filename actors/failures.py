@@ -278,6 +278,7 @@ _TABLE: Final[Mapping[int, Failure]] = MappingProxyType(
         ),
         # The settings, here or at Twilio.
         20003: _settings("the credentials are refused: check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"),
+        20005: _settings("the Twilio account is not active: see its console"),
         20404: _settings("Twilio knows no such account: check TWILIO_ACCOUNT_SID and twilio.base_url"),
         21212: _SENDER,
         21606: _SENDER,

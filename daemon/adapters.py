@@ -14,7 +14,7 @@ from daemon.rules import lockout_rules
 from daemon.settings import Settings
 from daemon.store.embedded import embedded_server
 from daemon.store.migrate import migrate
-from daemon.store.pool import Pool, PoolLimits, open_pool
+from daemon.store.pool import Pool, PoolLimits, PoolShare, open_pool
 from daemon.twilio.messaging import TwilioMessaging
 from daemon.twilio.transport import Limits, open_transport, sdk_client
 from daemon.web.admin.guard import AdminGuard
@@ -45,6 +45,16 @@ async def open_store(settings: Settings) -> AsyncIterator[Pool]:
         async with pool.connection() as connection:
             await migrate(connection)
         yield pool
+
+
+def pool_share(settings: Settings, pool: Pool) -> PoolShare:
+    """What the actors have of the pool; the rest is for requests that are answered while somebody waits."""
+    store = settings.store
+    return PoolShare(
+        pool,
+        at_most=max(1, store.pool_size - store.reserved_connections),
+        patience_s=store.actor_patience_s,
+    )
 
 
 @asynccontextmanager

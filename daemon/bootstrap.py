@@ -33,7 +33,7 @@ from actors.watch.outbox import Outbox
 from actors.watch.readmission import Readmission
 from actors.watch.recovery import Recovery
 from actors.watch.status_intake import StatusIntake
-from daemon.adapters import agent_sessions, open_elevenlabs, open_messaging, open_store
+from daemon.adapters import agent_sessions, open_elevenlabs, open_messaging, open_store, pool_share
 from daemon.clock import SystemClock
 from daemon.elevenlabs.rest import CallSource, RestApi
 from daemon.httpserver import Address, HttpServer
@@ -58,7 +58,7 @@ from daemon.store.holds import PostgresHolds
 from daemon.store.inbox import PostgresInbox
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.overview import PostgresOverview
-from daemon.store.pool import Pool
+from daemon.store.pool import Pool, PoolShare
 from daemon.store.recovery import PostgresRecovery
 from daemon.twilio.messaging import TwilioMessaging
 
@@ -123,6 +123,7 @@ class _Parts:
     api: RestApi
     messaging: TwilioMessaging
     clock: SystemClock
+    share: PoolShare = field(init=False)
     metrics: PrometheusMetrics = field(factory=PrometheusMetrics)
     loop_monitor: LoopMonitor = field(init=False)
     alerts: Alerts = field(init=False)
@@ -137,6 +138,8 @@ class _Parts:
     servers: list[HttpServer] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
+        # Actors can wait for the database, Twilio cannot.
+        self.share = pool_share(self.settings, self.pool)
         self.loop_monitor = LoopMonitor(self.metrics)
         self.alerts = Alerts(self.clock)
         self.budget = SocketBudget(self.settings.conversation.max_open_sockets)
@@ -144,7 +147,7 @@ class _Parts:
         self.supervisor = Supervisor(metrics=self.metrics)
         self.outbox = self._make_outbox()
         self.holds = Holds(
-            store=PostgresHolds(self.pool),
+            store=PostgresHolds(self.share),
             rules=hold_rules(self.settings),
             outbox_due=self.outbox.due,
             clock=self.clock,
@@ -164,7 +167,7 @@ class _Parts:
         )
         self.monitor = CallMonitor(
             source=CallSource(self.api),
-            store=PostgresCalls(self.pool),
+            store=PostgresCalls(self.share),
             intake=self.intake,
             rules=monitor_rules(self.settings),
             clock=self.clock,
@@ -211,9 +214,9 @@ class _Parts:
 
     async def _start_watchers(self) -> None:
         """What the status calls alive: permanent, and without any of them the process ends."""
-        pool, conversation = self.pool, self.settings.conversation
+        conversation = self.settings.conversation
         recovery = Recovery(
-            store=PostgresRecovery(pool),
+            store=PostgresRecovery(self.share),
             conversations=self.conversations,
             clock=self.clock,
             alerts=self.alerts,
@@ -222,7 +225,7 @@ class _Parts:
         )
         inbox_check = InboxCheck(
             messaging=self.messaging,
-            store=PostgresInbox(pool),
+            store=PostgresInbox(self.share),
             post=self.conversations.post,
             rules=inbox_check_rules(self.settings),
             clock=self.clock,
@@ -230,7 +233,7 @@ class _Parts:
         )
         readmission = Readmission(
             access=self.access,
-            store=PostgresRecovery(pool),
+            store=PostgresRecovery(self.share),
             conversations=self.conversations,
             page_size=max(1, round(self.settings.elevenlabs.connects_per_second)),
         )
@@ -251,7 +254,7 @@ class _Parts:
 
     def _make_outbox(self) -> Outbox:
         return Outbox(
-            store=PostgresOutbox(self.pool),
+            store=PostgresOutbox(self.share),
             messaging=self.messaging,
             rules=outbox_rules(self.settings),
             clock=self.clock,
@@ -284,7 +287,7 @@ class _Parts:
         world = ConversationWorld(
             sessions=agent_sessions(self.settings, self.api),
             access=self.access,
-            store=PostgresConversations(self.pool),
+            store=PostgresConversations(self.share),
             messaging=self.messaging,
             outbox_due=self.outbox.due,
             texts=Texts(self.settings.text_sources),

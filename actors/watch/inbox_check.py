@@ -70,19 +70,20 @@ class InboxCheck:
         Started once it is known how far to look back, so no message may be taken in before that.
         """
         since = await self._since()
-        looked_at = None
+        last_look: tuple[datetime, float] | None = None
         task_status.started()
         # The second look comes as soon as it can see what the first one was too early for.
         pause_s = min(self.rules.missed_after_s, self.rules.every_s)
         while True:
             began_at = trio.current_time()
             until = self.clock.now() - timedelta(seconds=self.rules.missed_after_s)
-            if looked_at is not None:
-                # Told by the clock that does not jump: what was looked through ends where the last look did.
-                since = until - timedelta(seconds=began_at - looked_at) - OVERLAP
+            if last_look is not None:
+                # The wall clock jumps, and the other one stands still while the machine sleeps: the earlier counts.
+                end, at = last_look
+                since = min(end, until - timedelta(seconds=began_at - at)) - OVERLAP
             with self.alerts.while_failing("inbox_check", "missed messages cannot be looked for", *FAILURES):
                 await self._check(since, until)
-                looked_at = began_at
+                last_look = until, began_at
             await trio.sleep(pause_s)
             pause_s = self.rules.every_s
 

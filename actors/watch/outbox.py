@@ -10,7 +10,7 @@ Who may send when is decided by the gate (`actors.watch.sending_gate`), for one 
 """
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -40,7 +40,7 @@ from actors.watch.sent_match import match_sent
 
 _log = structlog.get_logger(__name__)
 
-CREDENTIAL_CODES = frozenset({401, 403, 20003})
+CREDENTIAL_CODES = frozenset({401, 403, 20003, 20005})
 
 ATTEMPTS_TO_ALERT = 3
 """Lost answers happen; a message that has lost so many in a row needs somebody who looks."""
@@ -193,19 +193,22 @@ class Outbox:
     async def _sweep(self) -> None:
         self._people.forget_full(trio.current_time())
         limit = 10 * self._rules.concurrency
-        lanes = await self._store.lanes(limit=limit, exclude=self._active)
+        served = set(self._active)
+        lanes = await self._store.lanes(limit=limit, exclude=served)
         now = self._clock.now()
         if len(lanes) < limit:
-            self._forget_doubts(lanes)
+            self._forget_doubts(lanes, served | self._active.keys())
         for lane in lanes:
             if self._is_ripe(lane, now):
                 self.due(lane.person_id, lane.purpose)
 
-    def _forget_doubts(self, lanes: Sequence[Lane]) -> None:
-        """Drop those that a status report has settled. `lanes` are all that nobody is serving."""
+    def _forget_doubts(self, lanes: Sequence[Lane], served: Collection[int]) -> None:
+        """Drop those that a status report has settled. `lanes` are all but those that were `served` meanwhile."""
         standing = {lane.person_id for lane in lanes if lane.in_doubt_since is not None}
-        for person_id in self._doubts.keys() - standing - self._active.keys():
+        for person_id in self._doubts.keys() - standing - set(served):
             del self._doubts[person_id]
+        if not any(doubt.failures for doubt in self._doubts.values()):
+            self._alerts.settle("outbox_lookup")
 
     def _is_ripe(self, lane: Lane, now: datetime) -> bool:
         if lane.in_doubt_since is None:
@@ -273,7 +276,7 @@ class Outbox:
         match result:
             case Accepted(sid=sid):
                 self._count_accepted("accepted", message, now)
-                self._gate.accepted(permit)
+                self._gate.accepted(permit, urgency_of(message.purpose))
                 self._alerts.settle("twilio_credentials")
                 self._alerts.settle("outbox_unknown")
                 self._refusals.went_through(_form(message), handed_over_at=now)
@@ -348,7 +351,6 @@ class Outbox:
             doubt.failures += 1
             return False
         doubt.failures = 0
-        self._alerts.settle("outbox_lookup")
         known = await self._store.known_sids([sent.sid for sent in listed])
         found = match_sent(message, [sent for sent in listed if sent.sid not in known])
         now = self._clock.now()

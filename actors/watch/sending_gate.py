@@ -80,10 +80,10 @@ class SendingGate:
             self._waiting[Urgency.AWAITED][person_id] = permit
             self._let_in()
 
-    def accepted(self, permit: Permit) -> None:
-        """What was sent with this permit was taken."""
+    def accepted(self, permit: Permit, urgency: Urgency) -> None:
+        """What was sent with this permit was taken; an opening may have gone with an answer's, and is one all the same."""
         self._passed(Extent.EVERYBODY, permit)
-        if permit.urgency is Urgency.UNAWAITED:
+        if urgency is Urgency.UNAWAITED:
             self._passed(Extent.OPENINGS, permit)
 
     def turned_away(self, permit: Permit, extent: Extent, *, reason: str, asked_s: float) -> None:
@@ -111,7 +111,7 @@ class SendingGate:
             return
         self._admission.leave(permit.urgency)
         if not permit.is_used:
-            self._admission.give_back(permit.granted_at)
+            self._admission.give_back(permit.urgency, permit.granted_at)
 
     def _let_in(self) -> None:
         """Grant what can be granted now, and set the alarm for when the next can be."""

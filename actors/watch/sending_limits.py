@@ -29,7 +29,7 @@ class Extent(Enum):
 
 
 # Our credentials are refused; too many requests; the sender's queue is full; the account's daily limit.
-_CODES_FOR_EVERYBODY = frozenset({401, 403, 20003, 429, 20429, 21611, 63038})
+_CODES_FOR_EVERYBODY = frozenset({401, 403, 20003, 20005, 429, 20429, 21611, 63038})
 # Too many messages to one person, or too many people who were written to first: an opening tells the second.
 _TIER_CODE = 63018
 
@@ -225,9 +225,11 @@ class Admission:
     def leave(self, urgency: Urgency) -> None:
         self._under_way[urgency] -= 1
 
-    def give_back(self, admitted_at: float) -> None:
-        """One that was let go at that moment has sent nothing."""
+    def give_back(self, urgency: Urgency, admitted_at: float) -> None:
+        """One of this class that was let go at that moment has sent nothing."""
         self._window.give_back(admitted_at)
+        if urgency is Urgency.UNAWAITED:
+            self._next_opening_at = min(self._next_opening_at, admitted_at)
 
 
 def _allowed(throttle: Throttle, usual: int) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from actors.conversation.permission import goes_as_template
 from actors.messages import Outgoing, SentMessage
 
 
@@ -17,12 +16,4 @@ def match_sent(message: Outgoing, unclaimed: Sequence[SentMessage]) -> SentMessa
     for sent in candidates:
         if sent.body.strip() == message.text.strip():
             return sent
-    return candidates[0] if candidates and _may_have_gone_as_template(message) else None
-
-
-def _may_have_gone_as_template(message: Outgoing) -> bool:
-    since, opened_at = message.sending_since, message.window_opened_at
-    if message.template is None or since is None:
-        return False
-    # Whoever has written since then, to answer this very message maybe, has hidden what the window was like.
-    return goes_as_template(message, since) or (opened_at is not None and opened_at > since)
+    return candidates[0] if candidates and message.as_template else None

@@ -61,6 +61,8 @@ class StoreSettings:
     data_dir: Path = Path("var/relevo")
     pool_size: Annotated[int, Between(1, 500)] = 8
     acquire_timeout_s: Deadline = 5.0
+    reserved_connections: Annotated[int, Between(0, 499)] = 2
+    actor_patience_s: Deadline = 60.0
     statement_timeout_s: Deadline = 10.0
     connect_timeout_s: Deadline = 10.0
 

@@ -11,12 +11,22 @@ import structlog
 import trio
 from attrs import frozen
 from psycopg.abc import Params
+from typing_extensions import override
 
 from actors.ports import StoreUnavailableError
 from daemon.store.beside import running_beside
 from daemon.store.connection import Connection, StatementTimeoutError
 
-__all__ = ["Connection", "Pool", "PoolLimits", "PoolStatistics", "StatementError", "open_pool"]
+__all__ = [
+    "Connection",
+    "Database",
+    "Pool",
+    "PoolLimits",
+    "PoolShare",
+    "PoolStatistics",
+    "StatementError",
+    "open_pool",
+]
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -64,17 +74,66 @@ class PoolStatistics:
     """Tasks that wait for a connection."""
 
 
-class Pool:
-    """`limits.size` connections, one caller each at a time.
-
-    A connection that is lost, or that comes back with a transaction or a statement still under way (after a cancel),
-    is closed and replaced, so the pool heals by itself however long the server was away. Callers wait for a connection
-    up to `acquire_s`, in order of arrival. Whoever holds one and asks for a second may deadlock up to that limit.
+class Database:
+    """What the stores work with: connections to borrow, one caller each at a time.
 
     Every method raises `StoreUnavailableError` when no connection can be had, when it is lost on the way, when a
     statement takes longer than `statement_s`, or when the server cannot do its work at the moment (a failover, a full
     disk, a deadlock); whether the statement happened is unknown where the connection was lost or the time was up.
     Other errors of the database come as `StatementError`. A cancelled statement may or may not have happened.
+    """
+
+    async def _acquire(self) -> Connection:
+        raise NotImplementedError
+
+    def _release(self, connection: Connection) -> None:
+        raise NotImplementedError
+
+    # --- One statement ----------------------------------------------------------------------------------
+
+    async def fetch_all(self, sql: LiteralString, params: Params | None = None) -> list[Row]:
+        with _Loan(self, await self._acquire()) as connection:
+            return await connection.fetch_all(sql, params)
+
+    async def fetch_one(self, sql: LiteralString, params: Params | None = None) -> Row | None:
+        """The first row, if there is one."""
+        with _Loan(self, await self._acquire()) as connection:
+            return await connection.fetch_one(sql, params)
+
+    async def execute(self, sql: LiteralString, params: Params | None = None) -> int:
+        """The number of rows that the statement touched."""
+        with _Loan(self, await self._acquire()) as connection:
+            return await connection.run_statement(sql, params)
+
+    async def check(self) -> bool:
+        """Whether the database answers now."""
+        try:
+            await self.fetch_one("SELECT 1")
+        except StoreUnavailableError:
+            return False
+        return True
+
+    # --- Several statements -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection for the block. Its session's settings must be as they were when it goes back."""
+        with _Loan(self, await self._acquire()) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection with a transaction for the block; see `Connection.transaction` for how it ends."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+
+class Pool(Database):
+    """`limits.size` connections, one caller each at a time.
+
+    A connection that is lost, or that comes back with a transaction or a statement still under way (after a cancel),
+    is closed and replaced, so the pool heals by itself however long the server was away. Callers wait for a connection
+    up to `acquire_s`, in order of arrival. Whoever holds one and asks for a second may deadlock up to that limit.
     """
 
     def __init__(self, url: str, *, limits: PoolLimits | None = None, search_path: str | None = None) -> None:
@@ -148,44 +207,6 @@ class Pool:
         while self._idle_out.statistics().current_buffer_used:
             self._idle_out.receive_nowait().close_now()
 
-    # --- One statement ----------------------------------------------------------------------------------
-
-    async def fetch_all(self, sql: LiteralString, params: Params | None = None) -> list[Row]:
-        with _Loan(self, await self._acquire()) as connection:
-            return await connection.fetch_all(sql, params)
-
-    async def fetch_one(self, sql: LiteralString, params: Params | None = None) -> Row | None:
-        """The first row, if there is one."""
-        with _Loan(self, await self._acquire()) as connection:
-            return await connection.fetch_one(sql, params)
-
-    async def execute(self, sql: LiteralString, params: Params | None = None) -> int:
-        """The number of rows that the statement touched."""
-        with _Loan(self, await self._acquire()) as connection:
-            return await connection.run_statement(sql, params)
-
-    async def check(self) -> bool:
-        """Whether the database answers now."""
-        try:
-            await self.fetch_one("SELECT 1")
-        except StoreUnavailableError:
-            return False
-        return True
-
-    # --- Several statements -----------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for the block. Its session's settings must be as they were when it goes back."""
-        with _Loan(self, await self._acquire()) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection with a transaction for the block; see `Connection.transaction` for how it ends."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
-
     # --- Lending ----------------------------------------------------------------------------------------
 
     @property
@@ -200,6 +221,7 @@ class Pool:
             waiting=channel.tasks_waiting_receive,
         )
 
+    @override
     async def _acquire(self) -> Connection:
         try:
             # Without a checkpoint where nobody waits: the statement that follows has one.
@@ -228,6 +250,7 @@ class Pool:
                 self._replace(connection)
         raise StoreUnavailableError(f"no database connection within {self._limits.acquire_s:g} s")
 
+    @override
     def _release(self, connection: Connection) -> None:
         self._in_use -= 1
         if not self._is_open:
@@ -242,13 +265,49 @@ class Pool:
         self._missing_in.send_nowait(None)
 
 
+class PoolShare(Database):
+    """At most so many of a pool's connections, for those who can wait: the others stay free for those who cannot.
+
+    Who finds all of them busy waits in order of arrival, up to `patience_s`, and then as long as the pool lets anybody
+    wait.
+    """
+
+    def __init__(self, pool: Pool, *, at_most: int, patience_s: float) -> None:
+        self._pool = pool
+        self._places = trio.Semaphore(at_most)
+        self._patience_s = patience_s
+
+    @override
+    async def _acquire(self) -> Connection:
+        try:
+            self._places.acquire_nowait()
+        except trio.WouldBlock:
+            await self._wait_for_place()
+        try:
+            return await self._pool._acquire()  # noqa: SLF001 -- one class in three parts
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def _wait_for_place(self) -> None:
+        with trio.move_on_after(self._patience_s) as patience:
+            await self._places.acquire()
+        if patience.cancelled_caught:
+            raise StoreUnavailableError(f"no turn at the database within {self._patience_s:g} s")
+
+    @override
+    def _release(self, connection: Connection) -> None:
+        self._pool._release(connection)  # noqa: SLF001 -- one class in three parts
+        self._places.release()
+
+
 class _Loan:
     """Gives the connection back, and tells its loss from the errors of a statement."""
 
-    __slots__ = ("_connection", "_pool")
+    __slots__ = ("_connection", "_database")
 
-    def __init__(self, pool: Pool, connection: Connection) -> None:
-        self._pool = pool
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self._database = database
         self._connection = connection
 
     def __enter__(self) -> Connection:
@@ -261,7 +320,7 @@ class _Loan:
         traceback: TracebackType | None,
     ) -> None:
         is_unavailable = self._connection.closed or _is_passing(error)
-        self._pool._release(self._connection)  # noqa: SLF001 -- one class in two parts
+        self._database._release(self._connection)  # noqa: SLF001 -- one class in three parts
         if not isinstance(error, psycopg.Error):
             return
         if is_unavailable:

@@ -40,7 +40,8 @@ _log = structlog.get_logger(__name__)
 STATUS_PATH: Final = "/api/webhook/twilio/status"
 _CHANNEL: Final = "whatsapp:"
 
-_BAD_CREDENTIALS: Final = 20003
+# Wrong credentials; an account that is not active; what answers 403 in Twilio's place.
+_LOCKED_OUT: Final = frozenset({20003, 20005, 403})
 _INTERNAL_ERROR: Final = 20500
 
 _PAGE: Final = 200
@@ -226,14 +227,15 @@ def verdict(status: object, code: object, detail: object) -> NotSent | Refused |
     http = _number(status, default=500)
     number = _number(code, default=http)
     text = _told(detail)
+    if http >= 500 or http == 408 or number == _INTERNAL_ERROR:
+        # Whatever the code says: an error inside Twilio may have come after the message was taken.
+        return Unknown(detail=f"{number}: {text}")
     is_early = http == 429 or failure_of(number).kind is FailureKind.LATER
-    # Nothing is lost while the operator mends the credentials.
-    is_locked_out = http == 401 or number == _BAD_CREDENTIALS
-    # A redirect comes from something that stands between Twilio and us.
+    # Nothing is lost while the operator mends the credentials or the account. A 403 without a code of Twilio's is from
+    # something that stands between Twilio and us, and so is a redirect.
+    is_locked_out = http == 401 or number in _LOCKED_OUT
     if is_early or is_locked_out or http < 400:
         return NotSent(code=number, detail=text)
-    if http >= 500 or http == 408 or number == _INTERNAL_ERROR:
-        return Unknown(detail=f"{number}: {text}")
     return Refused(code=number, detail=text)
 
 

@@ -167,3 +167,25 @@ async def test_of_many_messages_only_the_unknown_are_received(autojump_clock: Mo
 
     assert sorted(bench.told) == sorted(f"SM{number}" for number in range(0, 450, 10))
     assert len(bench.sids) == 450
+
+
+async def test_what_was_missed_while_the_machine_slept_is_found(autojump_clock: MockClock) -> None:
+    """A monotonic clock stands still meanwhile."""
+    bench = Bench()
+    async with bench.checking():
+        await trio.sleep(2 * EVERY_S)
+        bench.clock.ahead = timedelta(hours=1)
+        bench.arrives("SM1", ago_s=1800)
+        await trio.sleep(2 * EVERY_S)
+    assert bench.sids == ["SM1"]
+
+
+async def test_what_was_missed_is_found_though_the_clock_was_set_back(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    bench.clock.ahead = timedelta(hours=1)
+    async with bench.checking():
+        await trio.sleep(2 * EVERY_S)
+        bench.clock.ahead = timedelta()
+        bench.arrives("SM1")
+        await trio.sleep(2 * EVERY_S)
+    assert bench.sids == ["SM1"]

@@ -1,7 +1,10 @@
 """A message of which nobody knows whether it went is looked up before anything else of its lane."""
 
+from datetime import timedelta
+
 import pytest
 import trio
+from attrs import evolve
 from trio.testing import MockClock
 
 from actors.messages import DeliveryStatus, NotSent, SentMessage, StatusReport
@@ -311,3 +314,37 @@ async def test_a_template_in_doubt_is_found_though_the_person_has_answered_it(
         await trio.sleep(60)
 
         assert world.messaging.bodies == ["template of [HX1]", "uno"]
+
+
+async def test_the_alert_of_vain_lookups_ends_with_a_doubt_that_a_report_settles(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending() as world:
+        world.messaging.outcomes.append(LATE)
+        world.messaging.lookup_failures.extend([VendorUnavailableError("503")] * 50)
+        await queue(world, "uno")
+        await trio.sleep(20)
+        assert world.alert_keys == ["outbox_lookup"]
+
+        delivered = StatusReport(
+            message_id=first(world).id,
+            sid=world.messaging.created[0].sid,
+            status=DeliveryStatus.DELIVERED,
+            error_code=None,
+        )
+        await MemoryOutbox(world.database).report(delivered, now=world.clock.now())
+        await trio.sleep(60)
+
+        assert world.alert_keys == []
+
+
+async def test_a_text_in_doubt_adopts_no_other_words_though_the_person_has_written(
+    autojump_clock: MockClock,
+) -> None:
+    async with sending(is_running=False) as world:
+        person_id = await queue(world, "hola", template=TEMPLATE)
+        message = await claim(world, person_id)
+        has_written = evolve(message, window_opened_at=world.clock.now() + timedelta(seconds=9))
+
+    assert not message.as_template
+    assert match_sent(has_written, [SentMessage(sid="SM1", body="otra cosa", created_at=BEGINNING)]) is None

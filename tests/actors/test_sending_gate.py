@@ -148,7 +148,7 @@ async def test_a_pause_holds_those_who_wait_already_and_is_an_alert_until_somebo
         assert crowd.times == {1: 10.5, 2: pytest.approx(12.5)}
 
         async with crowd.gate.permit(3, AWAITED) as permit:
-            crowd.gate.accepted(permit)
+            crowd.gate.accepted(permit, permit.urgency)
         assert crowd.alerts.standing == []
 
 
@@ -166,10 +166,10 @@ async def test_an_accepted_answer_does_not_settle_that_openings_are_not_taken(
         async with crowd.gate.permit(0, UNAWAITED) as permit:
             crowd.gate.turned_away(permit, Extent.OPENINGS, reason="63018", asked_s=20)
         async with crowd.gate.permit(1, AWAITED) as permit:
-            crowd.gate.accepted(permit)
+            crowd.gate.accepted(permit, permit.urgency)
         assert [alert.key for alert in crowd.alerts.standing] == ["openings_throttled"]
 
         async with crowd.gate.permit(2, UNAWAITED) as permit:
             assert trio.current_time() == 20
-            crowd.gate.accepted(permit)
+            crowd.gate.accepted(permit, permit.urgency)
         assert crowd.alerts.standing == []

@@ -187,7 +187,6 @@ class TestRefused:
             (400, 21656),
             (400, 21910),
             (400, 63007),
-            (403, 20005),
             (404, 20404),
         ],
     )
@@ -215,8 +214,13 @@ class TestNotSent:
     async def test_a_limit_is_no_refusal(self, code: int) -> None:
         assert await outcome(refused(400, code)) == NotSent(code=code, detail="no")
 
-    async def test_bad_credentials_lose_nothing(self) -> None:
-        assert await outcome(refused(401, 20003)) == NotSent(code=20003, detail="no")
+    @pytest.mark.parametrize(("status", "code"), [(401, 20003), (403, 20005), (401, 20005)])
+    async def test_bad_credentials_and_a_suspended_account_lose_nothing(self, status: int, code: int) -> None:
+        assert await outcome(refused(status, code)) == NotSent(code=code, detail="no")
+
+    async def test_a_403_from_something_in_between_loses_nothing(self) -> None:
+        result = await outcome(answer(403, "<html>blocked</html>", "text/html"))
+        assert isinstance(result, NotSent)
 
     async def test_a_redirect_is_no_answer_of_twilios(self) -> None:
         result = await outcome(answer(302, "", Location="https://portal.example.com"))
@@ -255,6 +259,8 @@ class TestUnknown:
         [
             pytest.param(refused(500, 20500), id="internal error"),
             pytest.param(refused(400, 20500), id="internal error under another status"),
+            pytest.param(refused(500, 63012), id="trouble inside Twilio under a 500"),
+            pytest.param(refused(503, 63010), id="trouble at the provider under a 503"),
             pytest.param(answer(503, "", Retry_After="5"), id="empty 503"),
             pytest.param(answer(502, "<html>Bad Gateway</html>", "text/html"), id="a proxy's 502"),
             pytest.param(problem(503, 20503), id="problem document"),

@@ -312,3 +312,12 @@ def test_who_has_the_full_burst_again_is_forgotten() -> None:
     limit.forget_full(1000.0)
 
     assert len(limit) == 5
+
+
+def test_an_opening_that_was_not_sent_costs_the_next_one_nothing() -> None:
+    admission = an_admission(per_second=0.33)
+    for _ in range(5):
+        assert admission.admit([UNAWAITED], 100.0) is UNAWAITED
+        admission.leave(UNAWAITED)
+        admission.give_back(UNAWAITED, 100.0)
+    assert admission.opens_at(UNAWAITED) <= 100.0
