@@ -88,7 +88,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             level=Level.NOTE,
             key="store.url",
-            sentence=f"is not set: an embedded PostgreSQL keeps everything under {settings.store.data_dir}",
+            sentence=f"is not set: an embedded PostgreSQL keeps everything under {settings.store.data_dir.absolute()}",
             mend="fine for a trial; name a PostgreSQL server in DATABASE_URL for daily work",
         )
     elif _has_password(settings.store.url) and _is_from_file(settings, "store.url"):

@@ -60,6 +60,8 @@ def admin_client(settings: Settings) -> Iterator[AdminClient]:
 
 
 def _problem(response: httpx.Response) -> str:
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        return "the daemon does not take this RELEVO_ADMIN_TOKEN: it was started with another one"
     try:
         message = printable(response.json()["error"]["message"])
     except (json.JSONDecodeError, KeyError, TypeError):

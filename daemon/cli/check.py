@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from daemon.check import Level, review
-from daemon.cli.failure import CommandFailedError
+from daemon.cli.failure import WRONG_SETTINGS, CommandFailedError
 from daemon.cli.options import config_option
 from daemon.settings import load_settings
 
@@ -25,5 +25,5 @@ def check(config_path: Path | None) -> None:
             click.echo(f"         {finding.mend}")
     problems = sum(finding.level is Level.PROBLEM for finding in findings)
     if problems:
-        raise CommandFailedError(f"{problems} problem(s) found")
+        raise CommandFailedError(f"{problems} problem(s) found", WRONG_SETTINGS)
     click.echo("the settings are usable")

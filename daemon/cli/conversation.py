@@ -82,11 +82,17 @@ def _newest(client: AdminClient, limit: int) -> list[dict[str, Any]]:
     return found[:limit]
 
 
+def _status(details: dict[str, Any]) -> str:
+    """How far a message of ours came; of a failure the code and what to do."""
+    why = " ".join(str(details[name]) for name in ("error_code", "error_detail") if details.get(name))
+    return f"{details['status']}: {why}" if why else str(details["status"])
+
+
 def _line(interaction: dict[str, Any]) -> str:
     details = interaction["metadata"]
     if interaction["type"] == "call":
         who = f"call ({details.get('outcome', 'unknown')}, {details.get('duration_s', 0)} s)"
     else:
-        mark = f" [{details['status']}]" if details["direction"] == "outbound" else ""
+        mark = f" [{_status(details)}]" if details["direction"] == "outbound" else ""
         who = ("them" if details["direction"] == "inbound" else "us") + mark
     return f"{interaction['timestamp']}  {who}: {interaction['content']}"

@@ -43,4 +43,5 @@ def failure_of(error: BaseException) -> CommandFailedError | None:
         return CommandFailedError(str(error), WRONG_SETTINGS)
     if isinstance(error, httpx.HTTPError):
         return CommandFailedError(f"no usable answer: {str(error) or type(error).__name__}")
-    return CommandFailedError(str(error)) if isinstance(error, EXPECTED) else None
+    # libpq's sentences go over several lines.
+    return CommandFailedError(" ".join(str(error).split())) if isinstance(error, EXPECTED) else None

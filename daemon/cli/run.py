@@ -11,6 +11,7 @@ import trio
 
 from daemon.bootstrap import VERSION, Daemon, open_daemon
 from daemon.check import Level, review
+from daemon.cli.failure import WRONG_SETTINGS, CommandFailedError
 from daemon.cli.options import config_option, settings_for
 from daemon.lifecycle import Lifecycle, obey_signals
 from daemon.sdnotify import Notifier
@@ -30,9 +31,7 @@ async def _run(settings: Settings) -> None:
     lifecycle = Lifecycle()
     notifier = Notifier.from_environ(os.environ)
     _log.info("starting", version=VERSION)
-    for finding in review(settings):
-        if finding.level is not Level.NOTE:
-            _log.warning("setting to look at", key=finding.key, detail=finding.sentence)
+    _look_at(settings)
     async with trio.open_nursery() as nursery:
         await nursery.start(obey_signals, lifecycle, nursery.cancel_scope, name="signals")
         async with open_daemon(settings, lifecycle) as daemon:
@@ -44,6 +43,17 @@ async def _run(settings: Settings) -> None:
             notifier.stopping(settings.http.drain_s)
         nursery.cancel_scope.cancel(reason="stopped")
     _log.info("stopped")
+
+
+def _look_at(settings: Settings) -> None:
+    """Log what `relevo check` would say, and go no further with what it calls a problem."""
+    findings = review(settings)
+    for finding in findings:
+        if finding.level is not Level.NOTE:
+            _log.warning("setting to look at", key=finding.key, detail=finding.sentence)
+    problems = [f"{f.key} {f.sentence}" for f in findings if f.level is Level.PROBLEM]
+    if problems:
+        raise CommandFailedError("; ".join(problems), WRONG_SETTINGS)
 
 
 def _relax_garbage_collection() -> None:

@@ -17,7 +17,7 @@ from actors.calls import (
 )
 from actors.ports import AwaitedCall
 from daemon.store.person import find_or_make_person
-from daemon.store.pool import Pool
+from daemon.store.pool import Database
 from daemon.store.values import Row, sole, storable, storable_or_none, to_jsonb
 
 _DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
@@ -158,7 +158,7 @@ WHERE id = %(id)s
 class PostgresCalls:
     """`CallStore` on PostgreSQL."""
 
-    pool: Pool
+    pool: Database
 
     async def see(self, calls: Sequence[SeenCall], *, now: datetime) -> Sequence[str]:
         if not calls:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from actors.calls import CallOutcome
 from actors.ports import KnownCall, PersonContext, TimelineMessage
-from daemon.store.pool import Pool
+from daemon.store.pool import Database
 from daemon.store.values import Row
 
 _CALLS_MAX = 5
@@ -58,7 +58,7 @@ LIMIT %(messages_max)s
 """
 
 
-async def read_context(pool: Pool, person_id: int, *, messages_max: int) -> PersonContext | None:
+async def read_context(pool: Database, person_id: int, *, messages_max: int) -> PersonContext | None:
     """The newest calls with the end of what was said in them, and the newest messages. See `ConversationStore`."""
     person = await pool.fetch_one(_PERSON, {"person_id": person_id})
     if person is None:

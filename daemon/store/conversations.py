@@ -9,7 +9,7 @@ from attrs import frozen
 from actors.messages import PendingMessage, Purpose
 from actors.ports import Answer, Opening, PersonContext, Work
 from daemon.store.context import read_context
-from daemon.store.pool import Pool
+from daemon.store.pool import Database
 from daemon.store.values import id_array, storable, template_columns
 
 # One row for each pending message, or a single one without; what is said of the conversation repeats.
@@ -33,11 +33,15 @@ _SAVE_SESSION = """
 UPDATE conversation SET agent_conversation_id = %(agent_conversation_id)s WHERE id = %(conversation_id)s
 """
 
+# The conversation goes first, as in a close: the insert would want it after the call.
 _QUEUE_OPENING = """
-WITH due AS (
-    UPDATE call SET follow_up = 'queued', follow_up_note = %(note)s, updated_at = %(now)s
-    WHERE id = %(call_id)s AND follow_up = 'due' AND conversation_id = %(conversation_id)s
-    RETURNING id, person_id, conversation_id, coalesce(batch_id, agent_id) AS campaign
+WITH locked AS MATERIALIZED (
+    SELECT id FROM conversation WHERE id = %(conversation_id)s FOR NO KEY UPDATE
+), due AS (
+    UPDATE call k SET follow_up = 'queued', follow_up_note = %(note)s, updated_at = %(now)s
+    FROM locked
+    WHERE k.id = %(call_id)s AND k.follow_up = 'due' AND k.conversation_id = locked.id
+    RETURNING k.id, k.person_id, k.conversation_id, coalesce(k.batch_id, k.agent_id) AS campaign
 )
 INSERT INTO message (
     conversation_id, person_id, direction, address, content, status, created_at, purpose,
@@ -130,7 +134,7 @@ WHERE conversation_id = %(conversation_id)s AND follow_up = 'due'
 class PostgresConversations:
     """`ConversationStore` on PostgreSQL."""
 
-    pool: Pool
+    pool: Database
 
     async def work(self, person_id: int) -> Work:
         rows = await self.pool.fetch_all(_WORK, {"person_id": person_id})

@@ -16,12 +16,14 @@ FAILED: Final = """
     coalesce(m.written_at, m.created_at), m.purpose
 """
 
+# A piece of an answer keeps its place before those that are still to go. What repeats an opening goes last: an answer
+# does not wait for it.
 _REPEAT: Final = """
 INSERT INTO message (
     conversation_id, person_id, direction, address, content, status, created_at, purpose, call_id,
     template_sid, template_variables, must_use_template, replaces_id,
     not_before, repeats, is_respelled, written_at, campaign, probe_round, as_template_at,
-    heard_at
+    heard_at, place
 )
 SELECT
     m.conversation_id, m.person_id, 'outbound', %(address)s, m.content, 'pending', %(now)s, m.purpose, m.call_id,
@@ -29,7 +31,8 @@ SELECT
     %(not_before)s, %(repeats)s, %(is_respelled)s, coalesce(m.written_at, m.created_at), m.campaign,
     CASE WHEN %(not_before)s::timestamptz IS NULL THEN m.probe_round END,
     CASE WHEN %(not_before)s::timestamptz IS NOT NULL THEN m.as_template_at END,
-    m.heard_at
+    m.heard_at,
+    CASE WHEN m.purpose IN ('answer', 'fallback') THEN coalesce(m.place, m.id) END
 FROM message m
 WHERE m.id = %(message_id)s
 """

@@ -8,7 +8,7 @@ from attrs import frozen
 from actors.campaigns import Campaign, Tally
 from actors.failures import AT_ONCE_CODES, HELD_TOO_LONG, NOT_WRITTEN, WINDOW_CLOSED_CODE
 from daemon.store.held import HELD, HELD_OPENING, HELD_VALUES
-from daemon.store.pool import Pool
+from daemon.store.pool import Database
 from daemon.store.values import id_array, sole
 
 # A result, unless what repeats it says more.
@@ -58,17 +58,20 @@ SET held_since = coalesce(held_since, %(now)s), look_at = %(look_at)s, error_cod
 WHERE id = %(campaign)s
 """
 
+# Chosen apart: as a subquery the choice might be made again for every row it is compared with.
 _MARK_PROBES = f"""
-UPDATE message
-SET probe_round = (SELECT c.probe_round + 1 FROM campaign c WHERE c.id = %(campaign)s)
-WHERE id IN (
+WITH chosen AS MATERIALIZED (
     SELECT m.id FROM message m
     WHERE m.campaign = %(campaign)s AND m.status = 'pending' AND {HELD_OPENING}
     ORDER BY m.id
     LIMIT %(openings)s
     FOR NO KEY UPDATE OF m SKIP LOCKED
 )
-RETURNING id, person_id
+UPDATE message p
+SET probe_round = (SELECT c.probe_round + 1 FROM campaign c WHERE c.id = %(campaign)s)
+FROM chosen
+WHERE p.id = chosen.id
+RETURNING p.id, p.person_id
 """  # noqa: S608 -- constants
 
 _BEGIN_ROUND = """
@@ -108,7 +111,7 @@ SELECT count(*) FROM given_up
 class PostgresHolds:
     """`HoldStore` on PostgreSQL."""
 
-    pool: Pool
+    pool: Database
 
     async def campaigns(self, *, failed_since: datetime, openings: int) -> Sequence[Campaign]:
         values = {

@@ -9,7 +9,7 @@ from attrs import frozen
 from actors.messages import InboundMessage
 from actors.ports import Received
 from daemon.store.person import find_or_make_person
-from daemon.store.pool import Connection, Pool
+from daemon.store.pool import Connection, Database
 from daemon.store.values import sole, storable, storable_or_none, to_jsonb
 
 # All in one for a person about whom the message tells nothing new and whose conversation is open; no row otherwise.
@@ -89,7 +89,7 @@ _STORED_BEFORE = "SELECT person_id, conversation_id FROM message WHERE twilio_si
 class PostgresInbox:
     """`InboxStore` on PostgreSQL."""
 
-    pool: Pool
+    pool: Database
 
     async def newest_message_at(self) -> datetime | None:
         row = await self.pool.fetch_one(_NEWEST_MESSAGE_AT)

@@ -10,48 +10,63 @@ from actors.messages import DeliveryStatus, Outgoing, Purpose, Reported, StatusR
 from actors.ports import Lane
 from daemon.store.failed import FAILED, failed_message, follow
 from daemon.store.held import HELD, HELD_VALUES, NEEDS_REOPENING, SUPERFLUOUS
-from daemon.store.pool import Pool, StatementError
+from daemon.store.pool import Database, StatementError
 from daemon.store.values import OUTGOING, Row, id_array, outgoing, storable
 
 _UNIQUE_VIOLATION = "23505"
+
+PATIENCE = timedelta(seconds=60)
+"""What repeats a failed message waits no longer than this once the person has written."""
+
+# Where a message stands in its lane.
+_PLACE = "coalesce(m.place, m.id)"
+
+# When a pending message may go; null: at once. One that was not tried since it was made waits for what failed before
+# it; one that was tried waits because Twilio could not take it, which does not depend on the person.
+_DUE_AT = """
+    CASE
+        WHEN m.not_before IS NULL OR EXISTS (
+            SELECT FROM message i
+            WHERE i.person_id = m.person_id AND i.direction = 'inbound' AND i.created_at > m.as_template_at
+        ) THEN NULL
+        WHEN m.attempts > 0 THEN m.not_before
+        ELSE least(m.not_before, (
+            SELECT min(i.created_at) + %(patience)s::interval FROM message i
+            WHERE i.person_id = m.person_id AND i.direction = 'inbound' AND i.created_at > m.created_at
+        ))
+    END
+"""
 
 # The oldest that is no opening tells a lane's purpose. Openings and others each have the limit for themselves: ten
 # thousand openings must not hide the answers behind them. What is being sent is the head: a reopening may be, behind
 # the answer it was made for.
 _LANES = f"""
-SELECT person_id, purpose, sending_since, not_before
+SELECT person_id, purpose, sending_since, due_at
 FROM (
-    SELECT head.*, row_number() OVER (PARTITION BY purpose = 'opening' ORDER BY waiting_since, id) AS place
+    SELECT head.*, row_number() OVER (PARTITION BY purpose = 'opening' ORDER BY waiting_since, id) AS nth
     FROM (
         SELECT DISTINCT ON (person_id)
             person_id, id, sending_since,
-            first_value(purpose) OVER (PARTITION BY person_id ORDER BY purpose = 'opening', id) AS purpose,
-            not_before,
-            coalesce(sending_since, not_before) AS waiting_since
+            first_value(purpose) OVER (PARTITION BY person_id ORDER BY purpose = 'opening', place, id) AS purpose,
+            due_at,
+            coalesce(sending_since, due_at, created_at) AS waiting_since
         FROM (
             SELECT
-                m.person_id, m.id, m.purpose, m.sending_since,
-                CASE
-                    WHEN m.as_template_at IS NOT NULL AND EXISTS (
-                        SELECT FROM message i
-                        WHERE i.person_id = m.person_id AND i.direction = 'inbound' AND i.created_at > m.as_template_at
-                    ) THEN m.created_at
-                    ELSE coalesce(m.not_before, m.created_at)
-                END AS not_before
+                m.person_id, m.id, m.purpose, m.created_at, m.sending_since, {_PLACE} AS place, {_DUE_AT} AS due_at
             FROM message m
             WHERE m.status IN ('pending', 'sending') AND m.person_id <> ALL(%(exclude)s::bigint[]) AND NOT {HELD}
         ) unsent
-        ORDER BY person_id, sending_since IS NULL, id
+        ORDER BY person_id, sending_since IS NULL, place, id
     ) head
-) placed
-WHERE place <= %(limit)s
+) numbered
+WHERE nth <= %(limit)s
 ORDER BY waiting_since, id
 """  # noqa: S608 -- constants
 
 _HEAD = f"""
     SELECT m.id FROM message m
     WHERE m.person_id = %(person_id)s AND m.status IN ('pending', 'sending') AND NOT {HELD} AND NOT {SUPERFLUOUS}
-    ORDER BY m.id LIMIT 1
+    ORDER BY {_PLACE}, m.id LIMIT 1
 """  # noqa: S608 -- constants
 
 _TALK = """
@@ -59,7 +74,7 @@ _TALK = """
     WHERE i.person_id = %(person_id)s AND i.direction = 'inbound'
 """
 
-_IS_DUE = "(m.not_before IS NULL OR m.not_before <= %(now)s OR talk.opened_at > m.as_template_at)"
+_IS_DUE = f"coalesce({_DUE_AT} <= %(now)s, true)"
 
 # As `actors.conversation.permission.goes_as_template`.
 _GOES_AS_TEMPLATE = """(
@@ -198,10 +213,10 @@ _MOVED_COLUMNS = 6
 class PostgresOutbox:
     """`OutboxStore` on PostgreSQL."""
 
-    pool: Pool
+    pool: Database
 
     async def lanes(self, *, limit: int, exclude: Collection[int]) -> Sequence[Lane]:
-        values = {"limit": limit, "exclude": id_array(exclude), **HELD_VALUES}
+        values = {"limit": limit, "exclude": id_array(exclude), "patience": PATIENCE, **HELD_VALUES}
         rows = await self.pool.fetch_all(_LANES, values)
         return [
             Lane(person_id=row[0], purpose=Purpose(row[1]), in_doubt_since=row[2], not_before=row[3])
@@ -209,7 +224,7 @@ class PostgresOutbox:
         ]
 
     async def claim(self, person_id: int, *, now: datetime) -> Outgoing | None:
-        values = {"person_id": person_id, "now": now, **HELD_VALUES}
+        values = {"person_id": person_id, "now": now, "patience": PATIENCE, **HELD_VALUES}
         try:
             row = await self.pool.fetch_one(_CLAIM, values)
             if row is None:

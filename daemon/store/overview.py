@@ -15,7 +15,7 @@ from actors.overview import (
     Queues,
     RecipientProgress,
 )
-from daemon.store.pool import Pool
+from daemon.store.pool import Database
 from daemon.store.values import Row, sole
 
 _MESSAGES_MAX = 500
@@ -121,7 +121,7 @@ ORDER BY r.recipient_id
 class PostgresOverview:
     """`Overview` on PostgreSQL. A timeline holds the newest 500 messages."""
 
-    pool: Pool
+    pool: Database
 
     async def queues(self) -> Queues:
         row = sole(await self.pool.fetch_one(_QUEUES))

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from daemon.store.pool import Pool
+from daemon.store.pool import Database
 from daemon.store.values import sole
 
 # Each half is limited by itself, so that it can stop reading its partial index early.
@@ -58,7 +58,7 @@ _PEOPLE_UNANSWERED = f"SELECT count(DISTINCT m.person_id) {_PUT_OFF}"
 class PostgresRecovery:
     """`RecoveryStore` on PostgreSQL."""
 
-    pool: Pool
+    pool: Database
 
     async def people_with_work(self, *, now: datetime, after: int, limit: int) -> Sequence[int]:
         rows = await self.pool.fetch_all(_PEOPLE_WITH_WORK, {"now": now, "after": after, "limit": limit})

@@ -83,6 +83,17 @@ def test_what_keeps_the_daemon_from_starting_is_one_clear_report(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_what_an_example_has_in_its_place_starts_nothing(
+    complete: Mapping[str, str], tmp_path: Path, command: str
+) -> None:
+    ended = relevo(command, folder=tmp_path, environment={**complete, "DEFAULT_AGENT_ID": "agent_..."})
+
+    assert ended.returncode == 78
+    assert "elevenlabs.text_agent_id" in ended.stdout + ended.stderr
+    assert "serving" not in ended.stdout + ended.stderr
+
+
 def test_a_port_in_use_is_named(complete: Mapping[str, str], tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
