@@ -54,6 +54,10 @@ class InboxCheckRules:
     lookback: timedelta
     default_agent_id: str
 
+    @property
+    def soon_s(self) -> float:
+        return min(self.missed_after_s, self.every_s)
+
 
 @frozen(kw_only=True)
 class InboxCheck:
@@ -72,8 +76,7 @@ class InboxCheck:
         since = await self._since()
         last_look: tuple[datetime, float] | None = None
         task_status.started()
-        # The second look comes as soon as it can see what the first one was too early for.
-        pause_s = min(self.rules.missed_after_s, self.rules.every_s)
+        is_first = True
         while True:
             began_at = trio.current_time()
             until = self.clock.now() - timedelta(seconds=self.rules.missed_after_s)
@@ -84,8 +87,10 @@ class InboxCheck:
             with self.alerts.while_failing("inbox_check", "missed messages cannot be looked for", *FAILURES):
                 await self._check(since, until)
                 last_look = until, began_at
-            await trio.sleep(pause_s)
-            pause_s = self.rules.every_s
+            # Soon again for what the first look was too early for, and for what one in vain has not seen.
+            is_in_vain = last_look is None or last_look[1] != began_at
+            await trio.sleep(self.rules.soon_s if is_first or is_in_vain else self.rules.every_s)
+            is_first = False
 
     async def _since(self) -> datetime:
         """The first look reaches back to the last message of the life before; without one there was no life."""

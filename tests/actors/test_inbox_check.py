@@ -189,3 +189,15 @@ async def test_what_was_missed_is_found_though_the_clock_was_set_back(autojump_c
         bench.arrives("SM1")
         await trio.sleep(2 * EVERY_S)
     assert bench.sids == ["SM1"]
+
+
+async def test_after_a_look_in_vain_the_next_one_comes_soon(autojump_clock: MockClock) -> None:
+    bench = Bench()
+    async with bench.checking():
+        await trio.sleep(2 * EVERY_S)
+        bench.messaging.lookup_failures.append(VendorUnavailableError("503"))
+        await trio.sleep(MISSED_AFTER_S + 1)
+        assert not bench.messaging.lookup_failures
+        bench.arrives("SM1", ago_s=MISSED_AFTER_S)
+        await trio.sleep(MISSED_AFTER_S + 1)
+    assert bench.sids == ["SM1"]
