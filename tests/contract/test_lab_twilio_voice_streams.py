@@ -174,7 +174,8 @@ async def test_a_query_in_the_streams_url_is_refused() -> None:
 async def test_streams_break_by_fault(fault: str, talks: int) -> None:
     async with on_sockets() as bench:
         streaming(bench)
-        bench.fault(fault, seconds=0.1)
+        # Long enough for the handshake of a slow machine.
+        bench.fault(fault, seconds=1.0)
         leg = call_in(bench)
         if talks:
             talk = await bench.office.talk()
