@@ -419,13 +419,13 @@ class Lane:
             openings before it urgent too; `OPENING` when there are only such.
         in_doubt_since: the head was being sent and nobody knows what became of it; None when it is
             plainly pending.
-        not_before: the head must wait until then.
+        not_before: the head must wait until then; None: it may go at once.
     """
 
     person_id: int
     purpose: Purpose
     in_doubt_since: datetime | None
-    not_before: datetime
+    not_before: datetime | None
 
 
 class OutboxStore(Protocol):
@@ -448,7 +448,8 @@ class OutboxStore(Protocol):
         """Mark the head of the lane as being sent, in which form, before it is. None when nothing may go now.
 
         Where an answer or a fallback would have to go as its template, a reopening is made and claimed in its place.
-        What went as a template last does not wait any longer once the person has written.
+        What went as a template last does not wait any longer once the person has written, and what repeats a failed
+        text a minute longer at most. A piece of an answer that is repeated goes where the failed one stood.
         """
         ...
 

@@ -76,7 +76,6 @@ class InboxCheck:
         since = await self._since()
         last_look: tuple[datetime, float] | None = None
         task_status.started()
-        is_first = True
         while True:
             began_at = trio.current_time()
             until = self.clock.now() - timedelta(seconds=self.rules.missed_after_s)
@@ -84,13 +83,13 @@ class InboxCheck:
                 # The wall clock jumps, and the other one stands still while the machine sleeps: the earlier counts.
                 end, at = last_look
                 since = min(end, until - timedelta(seconds=began_at - at)) - OVERLAP
+            is_soon_again = True
             with self.alerts.while_failing("inbox_check", "missed messages cannot be looked for", *FAILURES):
                 await self._check(since, until)
+                is_soon_again = last_look is None
                 last_look = until, began_at
-            # Soon again for what the first look was too early for, and for what one in vain has not seen.
-            is_in_vain = last_look is None or last_look[1] != began_at
-            await trio.sleep(self.rules.soon_s if is_first or is_in_vain else self.rules.every_s)
-            is_first = False
+            # For what the first look was too early for, and for what one in vain has not seen.
+            await trio.sleep(self.rules.soon_s if is_soon_again else self.rules.every_s)
 
     async def _since(self) -> datetime:
         """The first look reaches back to the last message of the life before; without one there was no life."""

@@ -212,7 +212,7 @@ class Outbox:
 
     def _is_ripe(self, lane: Lane, now: datetime) -> bool:
         if lane.in_doubt_since is None:
-            return now >= lane.not_before
+            return lane.not_before is None or now >= lane.not_before
         doubt = self._doubts.setdefault(lane.person_id, _Doubt())
         return self._may_look(doubt, lane.in_doubt_since, now)
 

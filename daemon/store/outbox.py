@@ -21,8 +21,8 @@ PATIENCE = timedelta(seconds=60)
 # Where a message stands in its lane.
 _PLACE = "coalesce(m.place, m.id)"
 
-# When a pending message may go; null: at once. One that was not tried since it was made waits for what failed before
-# it; one that was tried waits because Twilio could not take it, which does not depend on the person.
+# When a pending message may go; null: at once. What waits without having been tried repeats a failed message, and was
+# made when that failed. What was tried waits because Twilio could not take it, whoever writes.
 _DUE_AT = """
     CASE
         WHEN m.not_before IS NULL OR EXISTS (

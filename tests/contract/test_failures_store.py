@@ -1,11 +1,11 @@
 """The port `OutboxStore`: what follows when a message fails, at once or after it was accepted."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from actors.failures import pause_s, told
-from actors.messages import DeliveryStatus, Outgoing, Reported, Template
+from actors.messages import DeliveryStatus, Outgoing, Purpose, Reported, Template
 from tests.contract.peeking import CallState, MessageState
 from tests.contract.stores import ANA, ANA_CANONICAL, MINUTE, NOW, TEMPLATE, Stores, inbound, report
 
@@ -19,9 +19,9 @@ async def accepted(stores: Stores, message: Outgoing, sid: str = "SM8") -> Outgo
     return message
 
 
-async def fail(stores: Stores, code: int | None, sid: str = "SM8") -> Reported:
+async def fail(stores: Stores, code: int | None, sid: str = "SM8", *, at: datetime = NOW) -> Reported:
     reported = await stores.outbox.report(
-        report(sid, DeliveryStatus.FAILED, error_code=code), now=NOW, give_up_after=DAY
+        report(sid, DeliveryStatus.FAILED, error_code=code), now=at, give_up_after=DAY
     )
     assert reported is not None
     return reported
@@ -208,11 +208,11 @@ async def test_what_went_as_a_template_goes_as_text_once_the_person_has_written(
     await stores.receive(inbound("SM1"), at=NOW + MINUTE)
 
     (lane,) = await stores.outbox.lanes(limit=10, exclude=())
-    assert lane.not_before == NOW
+    assert lane.not_before is None
     again = await stores.claim(opening.person_id, at=NOW + MINUTE)
     assert (again.text, again.as_template) == (opening.text, False)
     await accepted(stores, again, "SM9")
-    await fail(stores, 63018, "SM9")
+    await fail(stores, 63018, "SM9", at=NOW + MINUTE)
     await stores.receive(inbound("SM2"), at=NOW + 2 * MINUTE)
     assert await stores.outbox.claim(opening.person_id, now=NOW + 2 * MINUTE) is None
 
@@ -226,3 +226,164 @@ async def test_what_must_be_a_template_goes_as_text_once_the_person_has_written(
     again = await stores.claim(message.person_id, at=NOW + MINUTE)
 
     assert (again.must_use_template, again.as_template) == (False, False)
+
+
+async def answer_that_waits(stores: Stores, *, template: Template | None = None) -> int:
+    """A text that failed three times and waits for eight minutes from `NOW` on. The person's id."""
+    person_id = (await answer_accepted(stores, template=template)).person_id
+    await fail(stores, 63018)
+    for sid in ("SM9", "SM10"):
+        again = await stores.claim(person_id, at=NOW + 10 * MINUTE)
+        assert not again.as_template
+        await accepted(stores, again, sid)
+        await fail(stores, 63018, sid)
+    assert 4 * PAUSE == 8 * MINUTE
+    return person_id
+
+
+@pytest.mark.parametrize("template", [None, TEMPLATE])
+async def test_a_text_that_waits_goes_a_minute_after_the_person_wrote_and_before_the_answer(
+    stores: Stores, template: Template | None
+) -> None:
+    person_id = await answer_that_waits(stores, template=template)
+    assert await stores.outbox.claim(person_id, now=NOW + 7 * MINUTE) is None
+
+    await stores.receive(inbound("SM2"), at=NOW + MINUTE)
+    await stores.queue(person_id, "dos", template=template)
+
+    (lane,) = await stores.outbox.lanes(limit=10, exclude=())
+    assert lane.not_before == NOW + 2 * MINUTE
+    assert await stores.outbox.claim(person_id, now=NOW + MINUTE) is None
+    for text in ("uno", "dos"):
+        message = await stores.claim(person_id, at=NOW + 2 * MINUTE)
+        assert (message.text, message.as_template) == (text, False)
+        await accepted(stores, message, f"SM-{text}")
+
+
+async def test_whoever_goes_on_writing_waits_no_longer_for_that(stores: Stores) -> None:
+    person_id = await answer_that_waits(stores)
+    for sid, wait in (("SM2", MINUTE), ("SM3", 1.9 * MINUTE)):
+        await stores.receive(inbound(sid), at=NOW + wait)
+
+    assert (await stores.claim(person_id, at=NOW + 2 * MINUTE)).text == "uno"
+
+
+async def test_a_wait_that_is_over_sooner_stays_so(stores: Stores) -> None:
+    person_id = await answer_that_waits(stores)
+
+    await stores.receive(inbound("SM2"), at=NOW + 7.5 * MINUTE)
+
+    (lane,) = await stores.outbox.lanes(limit=10, exclude=())
+    assert lane.not_before == NOW + 8 * MINUTE
+    assert (await stores.claim(person_id, at=NOW + 8 * MINUTE)).text == "uno"
+
+
+async def test_what_was_written_before_a_text_failed_shortens_no_wait(stores: Stores) -> None:
+    person_id = (await answer_accepted(stores)).person_id
+    await stores.receive(inbound("SM2"), at=NOW)
+    await fail(stores, 63018)
+
+    assert await stores.outbox.claim(person_id, now=NOW + PAUSE - MINUTE / 2) is None
+
+
+async def test_an_opening_that_went_as_text_waits_no_longer_than_an_answer_does(stores: Stores) -> None:
+    person_id = await stores.due_call()
+    await stores.receive(inbound("SM1"))
+    await stores.queue_opening(person_id, template=TEMPLATE)
+    opening = await accepted(stores, await stores.claim(person_id))
+    assert (opening.purpose, opening.as_template) == (Purpose.OPENING, False)
+    await fail(stores, 63038)
+    assert await stores.outbox.claim(person_id, now=NOW + 30 * MINUTE) is None
+
+    await stores.receive(inbound("SM2"), at=NOW + 30 * MINUTE)
+
+    assert (await stores.claim(person_id, at=NOW + 31 * MINUTE)).text == opening.text
+
+
+async def test_what_twilio_did_not_take_waits_as_it_asked_whoever_writes(stores: Stores) -> None:
+    person_id = await answer_that_waits(stores)
+    await stores.receive(inbound("SM2"), at=NOW + MINUTE)
+    again = await stores.claim(person_id, at=NOW + 2 * MINUTE)
+
+    await stores.outbox.release(again.id, not_before=NOW + 5 * MINUTE)
+
+    assert await stores.outbox.claim(person_id, now=NOW + 4 * MINUTE) is None
+    (lane,) = await stores.outbox.lanes(limit=10, exclude=())
+    assert lane.not_before == NOW + 5 * MINUTE
+
+
+# --- The order of an answer -------------------------------------------------------------------------------
+
+
+async def went(stores: Stores, person_id: int) -> list[str]:
+    return [message.text for message in await stores.lane(person_id)]
+
+
+@pytest.mark.parametrize("code", [63012, 63003])
+@pytest.mark.parametrize("template", [None, TEMPLATE])
+async def test_a_piece_that_failed_goes_before_those_that_were_still_to_go(
+    stores: Stores, code: int, template: Template | None
+) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno", "dos", "tres", template=template)
+    await accepted(stores, await stores.claim(person_id))
+
+    assert (await fail(stores, code)).is_repeated
+
+    for text in ("uno", "dos", "tres"):
+        message = await stores.claim(person_id, at=NOW + MINUTE)
+        assert message.text == text
+        await accepted(stores, message, f"SM-{text}")
+
+
+async def test_a_refused_piece_goes_in_its_other_form_before_those_that_were_still_to_go(
+    stores: Stores,
+) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno", "dos")
+
+    await stores.outbox.refused((await stores.claim(person_id)).id, code=63003, detail="x", now=NOW)
+
+    assert await went(stores, person_id) == ["uno", "dos"]
+
+
+async def test_pieces_go_again_in_their_order_however_they_failed(stores: Stores) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno", "dos", "tres")
+    for sid in ("SM7", "SM8"):
+        await accepted(stores, await stores.claim(person_id), sid)
+    await fail(stores, 63012, "SM8")
+    await fail(stores, 63012, "SM7")
+    again = await accepted(stores, await stores.claim(person_id, at=NOW + MINUTE), "SM9")
+    assert again.text == "uno"
+
+    await fail(stores, 63012, "SM9")
+
+    assert await went(stores, person_id) == ["uno", "dos", "tres"]
+
+
+async def test_a_piece_that_fails_while_the_next_is_on_its_way_follows_it(stores: Stores) -> None:
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno", "dos", "tres")
+    await accepted(stores, await stores.claim(person_id))
+    second = await stores.claim(person_id)
+
+    await fail(stores, 63003)
+
+    assert await stores.outbox.claim(person_id, now=NOW) is None
+    in_doubt = await stores.outbox.in_doubt(person_id)
+    assert in_doubt is not None
+    assert in_doubt.id == second.id
+    (lane,) = await stores.outbox.lanes(limit=10, exclude=())
+    assert lane.in_doubt_since == NOW
+    await accepted(stores, second, "SM9")
+    assert await went(stores, person_id) == ["uno", "tres"]
+
+
+async def test_no_answer_waits_for_an_opening_that_failed(stores: Stores) -> None:
+    opening = await opening_accepted(stores)
+    await stores.queue(opening.person_id, "uno")
+
+    await fail(stores, 63018)
+
+    assert (await stores.claim(opening.person_id)).text == "uno"

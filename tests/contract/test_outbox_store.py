@@ -22,7 +22,9 @@ async def lanes(stores: Stores, *, limit: int = 10, exclude: set[int] | None = N
     return list(await stores.outbox.lanes(limit=limit, exclude=exclude or set()))
 
 
-def an_answer(person_id: int, *, in_doubt_since: datetime | None = None, not_before: datetime = NOW) -> Lane:
+def an_answer(
+    person_id: int, *, in_doubt_since: datetime | None = None, not_before: datetime | None = None
+) -> Lane:
     return Lane(
         person_id=person_id, purpose=Purpose.ANSWER, in_doubt_since=in_doubt_since, not_before=not_before
     )
@@ -59,6 +61,17 @@ async def test_a_lane_shows_its_head_alone(stores: Stores) -> None:
     await stores.outbox.release(head.id, not_before=NOW + 5 * MINUTE)
 
     assert await lanes(stores) == [an_answer(person_id, not_before=NOW + 5 * MINUTE)]
+
+
+async def test_what_never_had_to_wait_is_due_whatever_the_clock_says(stores: Stores) -> None:
+    """The clock was ahead while it was queued."""
+    person_id = await stores.new_person()
+    await stores.queue(person_id, "uno")
+
+    (lane,) = await lanes(stores)
+
+    assert lane.not_before is None
+    assert (await stores.claim(person_id, at=NOW - 60 * MINUTE)).text == "uno"
 
 
 async def test_lanes_come_longest_waiting_first(stores: Stores) -> None:

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from actors.calls import FollowUpState
 from actors.messages import DeliveryStatus, Purpose
-from actors.ports import Answer
+from actors.ports import Answer, Opening
 from daemon.store.connection import Connection
 from daemon.store.pool import Pool
 from tests.contract.peeking import CallState, MessageState
@@ -33,6 +33,7 @@ from tests.postgres import connect, until_row
 Contender = Callable[[], Awaitable[Any]]
 
 LIMIT_S = 30
+DROPPED = "conversation closed before the opening"
 CONTENDERS = 4
 WAITING = """
 SELECT 1 FROM pg_stat_activity
@@ -261,6 +262,29 @@ async def test_an_answer_and_a_close_do_not_wait_for_each_other(stores: Stores, 
 
     assert answered
     assert len(await stores.lane(person_id)) == 1
+    assert (await stores.conversations.work(person_id)).conversation_id is None
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_an_opening_and_a_close_do_not_wait_for_each_other(
+    stores: Stores, ring: Ring, order: int
+) -> None:
+    person_id = await stores.due_call()
+    conversation_id = await stores.conversation_id(person_id)
+    opening = Opening(call_id="conv_1", conversation_id=conversation_id, address=ANA, text="Hola, Ana.")
+    contenders: list[Contender] = [
+        partial(stores.conversations.queue_opening, opening, now=NOW),
+        partial(stores.conversations.close, conversation_id, now=NOW),
+    ]
+
+    # As the details of a call do it: whoever waits for the row then looks at the newer one behind it.
+    hold = "UPDATE conversation SET person_id = person_id RETURNING id"
+    results = await ring.collide(hold, (), *contenders[::order])
+
+    is_queued = results[::order][0]
+    expected = CallState("queued") if is_queued else CallState("none", DROPPED)
+    assert await stores.peek.call("conv_1") == expected
+    assert len(await stores.lane(person_id)) == is_queued
     assert (await stores.conversations.work(person_id)).conversation_id is None
 
 

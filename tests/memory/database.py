@@ -115,6 +115,7 @@ class Outbound:
     as_template_at: datetime | None = None
     heard_at: datetime | None = None
     repeats: int = 0
+    place: int | None = None
     is_respelled: bool = False
     written_at: datetime | None = None
     result_at: datetime | None = None
@@ -124,6 +125,11 @@ class Outbound:
     @property
     def is_unsent(self) -> bool:
         return self.status in {DeliveryStatus.PENDING, DeliveryStatus.SENDING}
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Where it stands in its lane."""
+        return (self.id if self.place is None else self.place, self.id)
 
     @property
     def needs_reopening(self) -> bool:
@@ -240,6 +246,10 @@ class MemoryDatabase:
         newest = self.newest_inbound(person_id)
         return newest is not None and moment is not None and newest.created_at > moment
 
+    def first_written_since(self, person_id: int, moment: datetime) -> datetime | None:
+        written = (m.created_at for m in self.inbound.values() if m.person_id == person_id)
+        return min((at for at in written if at > moment), default=None)
+
     def is_held_opening(self, message: Outbound) -> bool:
         """As `HELD_OPENING` of the store on PostgreSQL."""
         campaign = self.campaigns.get(message.campaign or "")
@@ -281,15 +291,16 @@ class MemoryDatabase:
         return self.has_answered(message) or not self.waiting_for_answer(message.person_id)
 
     def lane(self, person_id: int) -> list[Outbound]:
-        """What is unsent and not held back, oldest first."""
-        return [
+        """What is unsent and not held back, in its order."""
+        unsent = (
             m
             for m in self.outbound.values()
             if m.person_id == person_id
             and m.is_unsent
             and not self.is_held_opening(m)
             and not self.waits_for_person(m)
-        ]
+        )
+        return sorted(unsent, key=lambda m: m.order)
 
     def add_pieces(
         self,

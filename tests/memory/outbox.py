@@ -8,6 +8,7 @@ from actors.conversation.permission import goes_as_template
 from actors.failures import WINDOW_CLOSED_CODE, FailedMessage, Repeat, other_form_of, repeat_of, told
 from actors.messages import DeliveryStatus, Outgoing, Purpose, Reported, StatusReport
 from actors.ports import Lane
+from daemon.store.outbox import PATIENCE
 from tests.memory.database import ConversationStatus, HeldCampaign, MemoryDatabase, Outbound
 
 
@@ -24,13 +25,13 @@ class MemoryOutbox:
                 for person_id in self.database.people
                 if person_id not in exclude and (message := self._head(person_id)) is not None
             ]
-            heads.sort(key=lambda m: (m.sending_since or self._not_before(m), m.id))
+            heads.sort(key=lambda m: (m.sending_since or self._due_at(m) or m.created_at, m.id))
             lanes = [
                 Lane(
                     person_id=head.person_id,
                     purpose=self._purpose(head.person_id),
                     in_doubt_since=head.sending_since,
-                    not_before=self._not_before(head),
+                    not_before=self._due_at(head),
                 )
                 for head in heads
             ]
@@ -55,10 +56,8 @@ class MemoryOutbox:
 
     def _due(self, head: list[Outbound], now: datetime) -> Outbound | None:
         for message in head:
-            has_written = self.database.has_written_since(message.person_id, message.as_template_at)
-            if message.status is DeliveryStatus.PENDING and (
-                message.not_before is None or message.not_before <= now or has_written
-            ):
+            due_at = self._due_at(message)
+            if message.status is DeliveryStatus.PENDING and (due_at is None or due_at <= now):
                 return message
         return None
 
@@ -205,6 +204,8 @@ class MemoryOutbox:
         again.campaign = message.campaign
         again.replaces_id = message.id
         again.heard_at = message.heard_at
+        if message.purpose in {Purpose.ANSWER, Purpose.FALLBACK}:
+            again.place = message.order[0]
         for piece in self._waiting_behind(message):
             if piece.address == message.address != repeat.address:
                 piece.address, piece.is_respelled = repeat.address, True
@@ -252,17 +253,22 @@ class MemoryOutbox:
         return next((m.purpose for m in unsent if m.purpose is not Purpose.OPENING), Purpose.OPENING)
 
     def _head(self, person_id: int) -> Outbound | None:
-        """What is being sent, else the oldest message of the lane."""
+        """What is being sent, else the first message of the lane."""
         lane = self.database.lane(person_id)
-        return min(lane, key=lambda m: (m.status is not DeliveryStatus.SENDING, m.id), default=None)
+        return min(lane, key=lambda m: (m.status is not DeliveryStatus.SENDING, m.order), default=None)
 
     def _has_more(self, message: Outbound) -> bool:
         return any(m.person_id == message.person_id and m.is_unsent for m in self.database.outbound.values())
 
-    def _not_before(self, message: Outbound) -> datetime:
-        if self.database.has_written_since(message.person_id, message.as_template_at):
-            return message.created_at
-        return message.not_before or message.created_at
+    def _due_at(self, message: Outbound) -> datetime | None:
+        """When it may go; None: at once."""
+        person_id, not_before = message.person_id, message.not_before
+        if not_before is None or self.database.has_written_since(person_id, message.as_template_at):
+            return None
+        written_at = self.database.first_written_since(person_id, message.created_at)
+        if message.attempts or written_at is None:
+            return not_before
+        return min(not_before, written_at + PATIENCE)
 
     def _outgoing(self, message: Outbound) -> Outgoing:
         newest = self.database.newest_inbound(message.person_id)
