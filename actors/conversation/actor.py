@@ -8,8 +8,6 @@ The actor never waits for the agent: every message, every event of the session a
 does what is due, one thing at a time, and sleeps until the next one.
 """
 
-import random
-
 import structlog
 import trio
 from attrs import evolve
@@ -112,11 +110,11 @@ class ConversationActor:
         return message
 
     def _next_moment(self) -> float:
-        moments = [self._look_at, self._retire_at]
+        moments = [self._typing.due_at]
         if self._turn is not None:
-            moments = [self._turn.next_moment(self._link.state), self._typing.due_at]
-        elif self._opening is not None:
-            moments = [NEVER]
+            moments.append(self._turn.next_moment(self._link.state))
+        elif self._opening is None:
+            moments += [self._look_at, self._retire_at]
         return min(moments)
 
     def _update_retirement(self) -> float:
@@ -306,7 +304,7 @@ class ConversationActor:
             turn=Turn(messages=work.pending),
             rules=self._rules.turn,
             began_at=began_at,
-            jitter=random.random(),  # noqa: S311 - spreads retries, guards nothing
+            jitter=self._world.jitter(),
         )
         if refusal is not None:
             # Asking again changes nothing.
@@ -314,8 +312,10 @@ class ConversationActor:
 
     def _end_turn(self) -> None:
         self._turn = None
-        self._typing.unwanted()
-        if not self._inflow.is_gathering:
+        if self._inflow.is_gathering:
+            self._typing.answered(trio.current_time())
+        else:
+            self._typing.unwanted()
             self._link.idle()
 
     async def _advance_turn(self, turn: TurnInFlight, now: float) -> bool:

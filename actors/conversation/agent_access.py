@@ -60,7 +60,7 @@ class AgentAccess:
     def takes_ahead(self, agent_id: str, *, has_seat: bool) -> bool:
         """Whether it is worth trying to open a session that nobody needs yet."""
         has_room = has_seat or not self._budget.is_exhausted
-        return has_room and not self._breaker.is_tripped and self.takes(agent_id)
+        return has_room and self._pace.takes_ahead and self.takes(agent_id)
 
     async def admit(
         self, holder: SocketHolder, *, agent_id: str, user_id: str, is_ahead: bool
@@ -83,6 +83,10 @@ class AgentAccess:
             admission.leave()
             raise
         return admission
+
+    def fell_idle(self) -> None:
+        """A session has begun to serve nobody; whoever waits for its socket gets it."""
+        self._budget.fell_idle()
 
     async def _go_through(self, admission: "Admission", gate: AgentGate, *, is_ahead: bool) -> None:
         try:
@@ -197,14 +201,15 @@ class AgentAccess:
         if end.code == ABOUT_THE_SESSION and admission.has_spoken:
             # The agent had taken it, and did not like something that was said in it later.
             return
-        agent_id = admission.agent_id
+        agent_id, gate = admission.agent_id, self._gate(admission.agent_id)
         is_probe = self._is_probing(admission)
         if is_probe:
             del self._probes[agent_id]
-        self._gate(agent_id).refused(
-            end, user_id=admission.user_id, is_probe=is_probe, now=trio.current_time()
-        )
-        self._alerts.raise_alert(_refusal_key(agent_id), f"the agent refuses sessions: {end.detail}")
+        gate.refused(end, user_id=admission.user_id, is_probe=is_probe, now=trio.current_time())
+        if gate.is_closed:
+            self._alerts.raise_alert(_refusal_key(agent_id), f"the agent refuses sessions: {end.detail}")
+        else:
+            _log.warning("agent refuses this person's session", agent_id=agent_id, code=end.code)
 
     def _failed(self, admission: "Admission", end: SessionEnd) -> None:
         is_trial, admission.is_trial = admission.is_trial, False
@@ -247,7 +252,6 @@ class Admission:
     is_trial: bool = field(default=False, init=False)
     has_spoken: bool = field(default=False, init=False)
     _opened_at: float | None = field(default=None, init=False)
-    _has_ended: bool = field(default=False, init=False)
 
     @property
     def stands(self) -> bool:

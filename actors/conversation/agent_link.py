@@ -153,9 +153,10 @@ class AgentLink:
             self._run.idle_since = None
 
     def idle(self) -> None:
-        """The session is only kept for what may come."""
+        """The session is only kept for what may come; where others wait for a socket, it gives way at once."""
         if self._run is not None:
             self._run.idle_since = trio.current_time()
+            self.access.fell_idle()
 
     def _give_way(self, run: _Run) -> None:
         is_awaited = run is self._run and run.session is None

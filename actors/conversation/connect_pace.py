@@ -113,16 +113,24 @@ class ConnectPace:
         """How many wait."""
         return len(self._answers) + len(self._ahead)
 
+    @property
+    def takes_ahead(self) -> bool:
+        """Whether a session may be opened ahead of need: while the breaker is tripped only as the trial that is
+        due, and for which nobody waits.
+        """
+        is_trial_due = not len(self) and trio.current_time() >= self._free_at
+        return is_trial_due or not self._breaker.is_tripped
+
     async def take(self, *, is_ahead: bool) -> bool:
         """Wait until a session may be opened. True when it is the breaker's trial.
 
         Whoever opens one ahead of need waits behind everybody who needs one now, and not at all while the
-        breaker is tripped. Who is cancelled has taken nothing.
+        breaker is tripped: it is the trial at once, or nothing. Who is cancelled has taken nothing.
 
         Raises:
             CrowdedError: it would take too long.
         """
-        if len(self) >= WAITING_MAX or (is_ahead and self._breaker.is_tripped):
+        if len(self) >= WAITING_MAX or (is_ahead and not self.takes_ahead):
             raise CrowdedError
         queue, waiter = self._ahead if is_ahead else self._answers, _Waiter()
         queue[waiter] = None
@@ -145,9 +153,13 @@ class ConnectPace:
     def _first(self) -> _Waiter | None:
         return next(iter(self._answers or self._ahead), None)
 
+    @property
+    def _free_at(self) -> float:
+        return max(self._paid_until - self._slack_s, self._breaker.free_at())
+
     async def _until_turn(self, waiter: _Waiter) -> None:
         while True:
-            free_at = max(self._paid_until - self._slack_s, self._breaker.free_at())
+            free_at = self._free_at
             if waiter is not self._first:
                 free_at = float("inf")
             elif trio.current_time() >= free_at:

@@ -19,6 +19,9 @@ _log = structlog.get_logger(__name__)
 UNANSWERED = "agent_unanswered"
 """The alert about people whose turn was put off. Only the store knows whether any is left, so recovery settles it."""
 
+RETRY_SPREAD = 0.25
+"""A pause between two tries of a turn is up to this share shorter."""
+
 
 @frozen
 class Delivery:
@@ -59,7 +62,9 @@ class Delivery:
         Returns after how many seconds it may be tried again.
         """
         rules, at = self.rules, self.world.clock.now()
-        retry_s = doubling_s(rules.failed_turn_retry_s, failures, max_s=rules.failed_turn_retry_max_s)
+        pause_s = doubling_s(rules.failed_turn_retry_s, failures, max_s=rules.failed_turn_retry_max_s)
+        # Many are put off in the same minute, and need not come back in one.
+        retry_s = pause_s * (1 - RETRY_SPREAD * turn.jitter)
         pieces = [self.world.texts.fallback] if failures == 0 else []
         reached(FaultPoint.TURN_NOT_DEFERRED)
         await self.world.store.defer_turn(

@@ -79,8 +79,7 @@ class SocketBudget:
         try:
             with trio.move_on_after(YIELD_TIMEOUT_S):
                 while self.is_exhausted or (is_ahead and self._waiting):
-                    # As many are asked as there are who wait, and no more.
-                    if not is_ahead and len(self._leaving) < self._waiting:
+                    if not is_ahead:
                         self._ask_the_longest_idle()
                     await self._freed.wait()
         finally:
@@ -95,7 +94,15 @@ class SocketBudget:
         self._freed.set()
         self._freed = trio.Event()
 
+    def fell_idle(self) -> None:
+        """A holder has become idle: while anybody waits, the longest idle one is asked to give way."""
+        if self.is_exhausted:
+            self._ask_the_longest_idle()
+
     def _ask_the_longest_idle(self) -> None:
+        # As many are asked as there are who wait, and no more.
+        if len(self._leaving) >= self._waiting:
+            return
         idle = [(holder.idle_since, holder) for holder in self._holders if holder.idle_since is not None]
         if idle:
             holder = min(idle, key=lambda pair: pair[0])[1]

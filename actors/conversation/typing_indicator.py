@@ -9,6 +9,9 @@ NEVER = float("inf")
 EVERY_S = 20.0
 """WhatsApp shows the indicator for 25 seconds (Twilio docs: whatsapp/api/typing-indicators-resource)."""
 
+AGAIN_S = 1.0
+"""After an answer, which ends the indicator where it arrives."""
+
 
 @define(eq=False)
 class TypingIndicator:
@@ -22,6 +25,10 @@ class TypingIndicator:
         self._newest_sid = newest_sid
         if self.due_at == NEVER:
             self.due_at = now
+
+    def answered(self, now: float) -> None:
+        """An answer goes out, and more waits for one."""
+        self.due_at = now + AGAIN_S
 
     def unwanted(self) -> None:
         self.due_at = NEVER

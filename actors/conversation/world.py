@@ -1,5 +1,6 @@
 """What every conversation works with, and the rules it keeps."""
 
+import random
 from collections.abc import Callable, Mapping
 
 from attrs import frozen
@@ -37,6 +38,7 @@ class ConversationWorld:
     Attributes:
         access: the way to the agent's sessions, shared by all conversations.
         outbox_due: tells the outbox that a person has something to send, and why.
+        jitter: draws a number between 0 and 1, which spreads the retries of one turn.
     """
 
     sessions: AgentSessions
@@ -48,3 +50,4 @@ class ConversationWorld:
     alerts: Alerts
     metrics: Metrics
     clock: WallClock
+    jitter: Callable[[], float] = random.random

@@ -150,6 +150,20 @@ async def test_a_person_whom_alone_the_agent_refuses_shuts_nobody_out(autojump_c
         assert world.sent == ["re: Hola", FALLBACK, "re: Hola"]
 
 
+async def test_a_refusal_that_may_be_personal_is_not_told_as_the_agents(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await all_write(world, range(1))
+        await trio.sleep(5)
+        world.agent.starts.extend([REFUSING, REFUSING])
+        await all_write(world, range(1, 2))
+        await trio.sleep(5)
+        assert ALERT not in world.alert_keys
+
+        await all_write(world, range(2, 3))
+        await trio.sleep(5)
+        assert ALERT in world.alert_keys
+
+
 async def test_a_probe_whose_conversation_goes_leaves_the_probe_to_others(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         world.agent.starts.extend([REFUSING, Start(after_s=1000)])
@@ -240,6 +254,42 @@ async def test_openings_do_not_wait_while_most_sessions_fail(autojump_clock: Moc
 
         assert [m.note for m in world.outbound if m.call_id] == [NOTE_WITHOUT_AGENT]
         assert len(world.agent.sessions) - asked <= 1
+
+
+async def test_an_opening_is_the_trial_while_nobody_waits_for_an_answer(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.start_readmission()
+        world.agent.usual_start = FAILING
+        for person in range(FAILURES_TO_TRIP):
+            await world.call_ends(f"conv_{person}", who=number(person))
+        await trio.sleep(5)
+        assert world.alert_keys == ["agent_sessions_fail"]
+
+        world.agent.usual_start = Start()
+        await world.call_ends("conv_trial", who=number(9998))
+        await trio.sleep(5)
+        assert world.outbound[-1].note is None
+        assert world.alert_keys == []
+
+
+async def test_of_openings_at_once_only_one_is_the_trial_and_the_others_do_not_wait(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        world.agent.usual_start = FAILING
+        for person in range(FAILURES_TO_TRIP):
+            await world.call_ends(f"conv_{person}", who=number(person))
+        await trio.sleep(5)
+        asked, openings = len(world.agent.sessions), len(world.outbound)
+        world.agent.usual_start = Start(after_s=8)
+        for person in range(100, 105):
+            await world.call_ends(f"conv_{person}", who=number(person))
+        await trio.sleep(1)
+        assert len(world.agent.sessions) - asked == 1
+        assert [message.note for message in world.outbound[openings:]] == [NOTE_WITHOUT_AGENT] * 4
+
+        await trio.sleep(8)
+        assert world.outbound[-1].note is None
 
 
 async def test_when_the_workspace_is_full_the_longest_idle_gives_way(autojump_clock: MockClock) -> None:
@@ -342,6 +392,35 @@ async def test_what_is_opened_ahead_waits_less(autojump_clock: MockClock) -> Non
     assert sorted(took) == ["ahead crowded", "answer"]
 
 
+async def test_a_trial_that_is_due_goes_to_what_is_opened_ahead_when_nobody_waits(
+    autojump_clock: MockClock,
+) -> None:
+    breaker = Breaker()
+    pace = ConnectPace(10, breaker)
+    for _ in range(FAILURES_TO_TRIP):
+        breaker.failed(trio.current_time(), is_trial=False)
+    await trio.sleep(breaker.free_at())
+
+    assert await pace.take(is_ahead=True)
+    with pytest.raises(CrowdedError):
+        await pace.take(is_ahead=True)
+    assert trio.current_time() == pytest.approx(1)
+
+
+async def test_a_trial_that_somebody_waits_for_is_not_taken_ahead(autojump_clock: MockClock) -> None:
+    breaker, took = Breaker(), list[str]()
+    pace = ConnectPace(10, breaker)
+    for _ in range(FAILURES_TO_TRIP):
+        breaker.failed(trio.current_time(), is_trial=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: taking(pace, took.append, "answer"))
+        await wait_all_tasks_blocked()
+        autojump_clock.jump(1)
+        await taking(pace, took.append, "ahead", is_ahead=True)
+
+    assert took == ["ahead crowded", "answer"]
+
+
 async def test_who_is_cancelled_leaves_the_queue_to_the_next(autojump_clock: MockClock) -> None:
     pace, took = ConnectPace(1, Breaker()), list[str]()
     await pace.take(is_ahead=False)
@@ -384,6 +463,28 @@ async def test_a_flood_is_held_back_by_the_next_life_too(autojump_clock: MockClo
 
         await trio.sleep(20)
         assert world.sent == ["re: " + "\n".join(map(str, range(30)))]
+
+
+async def test_who_is_held_back_sees_the_typing_indicator_all_the_while(autojump_clock: MockClock) -> None:
+    async with open_world() as world:
+        await world.writes(*map(str, range(30)))
+        await trio.sleep(70)
+
+        assert [at for at, _ in world.messaging.typing] == [0, 20, 40, 60]
+
+
+async def test_who_is_held_back_after_an_answer_sees_the_typing_indicator_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_world() as world:
+        world.agent.usual_reaction = echoes(after_s=10)
+        await world.writes("Hola")
+        await trio.sleep(5)
+        await world.writes(*map(str, range(30)))
+        await trio.sleep(60)
+
+        assert world.sent == ["re: Hola"]
+        assert [at for at, _ in world.messaging.typing] == [0, 12, 32, 52]
 
 
 async def test_others_are_answered_at_once_meanwhile(autojump_clock: MockClock) -> None:

@@ -232,6 +232,19 @@ async def test_an_idle_session_gives_way_to_another(autojump_clock: MockClock) -
         assert other.state is Link.OPEN
 
 
+async def test_a_session_that_becomes_idle_gives_way_to_who_waits_already(autojump_clock: MockClock) -> None:
+    async with calling(seats=1) as caller:
+        await caller.open()
+        other = AgentLink(caller.agent, caller.access, caller.metrics, caller.heard.append)
+        other.open(caller.nursery, PLAN)
+        await trio.sleep(2)
+        caller.link.idle()
+        await trio.sleep(1)
+
+        assert caller.link.is_closed
+        assert other.state is Link.OPEN
+
+
 async def test_a_session_is_handed_out_to_be_saved_once(autojump_clock: MockClock) -> None:
     async with calling() as caller:
         caller.agent.usual_start = Start(after_s=5)

@@ -33,7 +33,8 @@ pytestmark = pytest.mark.expects_error_log
 
 CALM = evolve(OUTBOX_RULES, sweep_every_s=30)
 CAREFREE = RestartIntensity(restarts_max=100)
-LONG_S = 100.0
+LONG_S = 150.0
+"""A message in doubt waits for several of the rare sweeps of `CALM`, until it is looked up, released and sent."""
 
 Story = Callable[[World], Awaitable[None]]
 

@@ -219,6 +219,15 @@ async def test_looks_that_were_asked_for_during_a_failed_turn_do_not_begin_it_ag
         assert world.conversation.turn_retry_at == BEGINNING + timedelta(seconds=121 + 60)
 
 
+async def test_pauses_between_tries_are_spread_over_a_quarter(autojump_clock: MockClock) -> None:
+    async with open_world(jitter=1.0) as world:
+        world.agent.usual_start = Start(end=REFUSED)
+        await world.writes("Hola")
+        await trio.sleep(10)
+
+        assert world.conversation.turn_retry_at == world.outbound[0].created_at + timedelta(seconds=45)
+
+
 async def test_the_fallback_text_goes_once_however_often_a_turn_fails(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         await world.start_recovery()

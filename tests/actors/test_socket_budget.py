@@ -126,6 +126,30 @@ async def test_a_seat_that_was_snatched_away_is_made_up_for(autojump_clock: Mock
         assert len(budget) == 2
 
 
+async def test_who_waits_gets_the_seat_of_whoever_becomes_idle_meanwhile(autojump_clock: MockClock) -> None:
+    budget = SocketBudget(2)
+    async with trio.open_nursery() as nursery:
+        first, second = await seated(nursery, budget, None, None)
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(budget.take, Holder(budget, nursery))
+            await trio.sleep(2)
+            for holder in (first, second):
+                holder.idle_since = trio.current_time()
+                budget.fell_idle()
+
+        assert trio.current_time() == 3
+        assert [first.was_asked, second.was_asked] == [1, 0]
+
+
+async def test_who_becomes_idle_stays_when_nobody_waits(autojump_clock: MockClock) -> None:
+    budget = SocketBudget(1)
+    async with trio.open_nursery() as nursery:
+        (holder,) = await seated(nursery, budget, 0.0)
+        budget.fell_idle()
+
+        assert holder.was_asked == 0
+
+
 async def test_a_wait_that_was_cancelled_takes_no_seat(autojump_clock: MockClock) -> None:
     budget = SocketBudget(1)
     async with trio.open_nursery() as nursery:

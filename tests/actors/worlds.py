@@ -93,6 +93,7 @@ class World:
     texts: TextSources = TEXTS
     sockets_max: int = 500
     has_outbox: bool = True
+    jitter: float = 0.0
     intensity: RestartIntensity = Factory(RestartIntensity)
     clock: VirtualClock = Factory(VirtualClock)
     database: MemoryDatabase = Factory(MemoryDatabase)
@@ -153,6 +154,7 @@ class World:
             alerts=self.alerts,
             metrics=NoMetrics(),
             clock=self.clock,
+            jitter=lambda: self.jitter,
         )
 
     def _outbox_due(self, person_id: int, purpose: Purpose) -> None:

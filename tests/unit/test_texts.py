@@ -137,7 +137,8 @@ class TestTemplateVariables:
 
     def test_answers_and_fallbacks_reopen(self) -> None:
         written = texts(opening_variables={"1": "o"}, reopen_variables={"1": "r"})
-        found = [written.render_template_variables(purpose, ANA)["1"] for purpose in Purpose]
+        purposes = (Purpose.OPENING, Purpose.ANSWER, Purpose.FALLBACK)
+        found = [written.render_template_variables(purpose, ANA)["1"] for purpose in purposes]
         assert found == ["o", "r", "r"]
 
 
