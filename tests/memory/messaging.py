@@ -7,6 +7,7 @@ from typing import TypeAlias
 import trio
 from attrs import define, field, frozen
 
+from actors.conversation.identity import whatsapp_address_candidates
 from actors.messages import (
     Accepted,
     InboundMessage,
@@ -80,7 +81,11 @@ class MemoryMessaging:
         return [message.body for message in self.created]
 
     def bodies_to(self, address: str) -> list[str]:
-        return [message.body for message in self.created if message.address == address]
+        return [
+            message.body
+            for message in self.created
+            if message.address in (whatsapp_address_candidates(address) or (address,))
+        ]
 
     async def send(self, message: Outgoing, *, as_template: bool) -> SendResult:
         assert message.person_id not in self.in_flight, "two messages to one person at a time"
@@ -126,7 +131,8 @@ class MemoryMessaging:
         return [
             SentMessage(sid=message.sid, body=message.body, created_at=message.at)
             for message in reversed(self.created)
-            if message.address == address and since <= message.at <= newest
+            if message.address in (whatsapp_address_candidates(address) or (address,))
+            and since <= message.at <= newest
         ]
 
     async def received_since(
