@@ -84,10 +84,13 @@ class Stage:
         return await self.look()
 
     async def look(self) -> Verdict:
-        """The audit of this scenario's customers as things stand now."""
-        books = await read_books(self.world, self.crowd.phones)
+        """The audit of this scenario's customers as things stand now.
+
+        The store first: a status that comes in between is at Twilio before it is with us.
+        """
         async with self.world.server.connection() as connection:
             ledger = await read_ledger(connection, self.crowd.phones)
+        books = await read_books(self.world, self.crowd.phones)
         return audit(books, ledger, self.expected)
 
     async def until_nothing_is_owed(self, *, within_s: float) -> int:
