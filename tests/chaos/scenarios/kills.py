@@ -42,6 +42,8 @@ _AGENT_GOES_ON = Drive(agent={"complete_never": {"probability": 1.0}}, speaks_on
 DRIVES: Mapping[FaultPoint, Drive] = {
     # Sessions are opened with the call; a reply needs one when that has ended.
     FaultPoint.SESSION_NOT_OPENED: Drive(agent={"goodbye_after_answer": {"probability": 0.5}}),
+    # The webhook brings the details along; they are asked for when it does not come.
+    FaultPoint.DETAILS_NOT_ASKED: Drive(agent={"webhook_lost": {"probability": 1.0}}),
     FaultPoint.MISSED_LISTED: Drive(twilio={"webhook_lost": {"probability": 0.5}}),
     FaultPoint.MISSED_STORED: Drive(twilio={"webhook_lost": {"probability": 0.5}}),
     FaultPoint.TURN_NOT_DEFERRED: _AGENT_FAILS,
