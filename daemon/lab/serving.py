@@ -72,6 +72,22 @@ class LabAccount:
     voice_agent_id: str = "agent_lab_voice"
     opening_template_sid: str = "HX" + "0be1" * 8
 
+    def environment(self, *, elevenlabs_url: str, twilio_url: str) -> Mapping[str, str]:
+        """The variables with which `relevo run` uses a lab at these origins; public URL, tokens and database are not
+        among them.
+        """
+        return {
+            "ELEVENLABS_BASE_URL": elevenlabs_url,
+            "ELEVENLABS_API_KEY": self.api_key,
+            "ELEVENLABS_WEBHOOK_SECRET": self.webhook_secret,
+            "ELEVENLABS_AGENT_ID": self.voice_agent_id,
+            "DEFAULT_AGENT_ID": self.text_agent_id,
+            "TWILIO_BASE_URL": twilio_url,
+            "TWILIO_ACCOUNT_SID": self.account_sid,
+            "TWILIO_AUTH_TOKEN": self.auth_token,
+            "TWILIO_WHATSAPP_FROM": self.whatsapp_from,
+        }
+
 
 @frozen(kw_only=True)
 class Lab:
@@ -84,21 +100,8 @@ class Lab:
     twilio_url: str
 
     def environment(self) -> Mapping[str, str]:
-        """The variables with which `relevo run` uses this lab; public URL, tokens and database are not among
-        them.
-        """
-        account = self.account
-        return {
-            "ELEVENLABS_BASE_URL": self.elevenlabs_url,
-            "ELEVENLABS_API_KEY": account.api_key,
-            "ELEVENLABS_WEBHOOK_SECRET": account.webhook_secret,
-            "ELEVENLABS_AGENT_ID": account.voice_agent_id,
-            "DEFAULT_AGENT_ID": account.text_agent_id,
-            "TWILIO_BASE_URL": self.twilio_url,
-            "TWILIO_ACCOUNT_SID": account.account_sid,
-            "TWILIO_AUTH_TOKEN": account.auth_token,
-            "TWILIO_WHATSAPP_FROM": account.whatsapp_from,
-        }
+        """See `LabAccount.environment`."""
+        return self.account.environment(elevenlabs_url=self.elevenlabs_url, twilio_url=self.twilio_url)
 
 
 @asynccontextmanager

@@ -255,19 +255,14 @@ class World:
         return self._daemon
 
     def _environment(self) -> dict[str, str]:
-        account = self.account
         return {
             "PORT": str(self.public_port),
             "BASE_PUBLIC_URL": self.public_url,
             "DATABASE_URL": self.server.url,
-            "ELEVENLABS_BASE_URL": f"http://127.0.0.1:{self.elevenlabs_port}",
-            "ELEVENLABS_API_KEY": account.api_key,
-            "ELEVENLABS_WEBHOOK_SECRET": account.webhook_secret,
-            "DEFAULT_AGENT_ID": account.text_agent_id,
-            "TWILIO_BASE_URL": f"http://127.0.0.1:{self.twilio_port}",
-            "TWILIO_ACCOUNT_SID": account.account_sid,
-            "TWILIO_AUTH_TOKEN": account.auth_token,
-            "TWILIO_WHATSAPP_FROM": account.whatsapp_from,
+            **self.account.environment(
+                elevenlabs_url=f"http://127.0.0.1:{self.elevenlabs_port}",
+                twilio_url=f"http://127.0.0.1:{self.twilio_port}",
+            ),
             "RELEVO_ADMIN_TOKEN": ADMIN_TOKEN,
         }
 

@@ -97,19 +97,14 @@ class Relay:
             CONFIG.format(admin_port=self.admin_port, template_sid=self.account.opening_template_sid)
             + self.settings
         )
-        account = self.account
         environment = {
             "PORT": str(self.public_port),
             "BASE_PUBLIC_URL": f"http://127.0.0.1:{self.public_port}",
             "DATABASE_URL": self.database_url,
-            "ELEVENLABS_BASE_URL": f"http://127.0.0.1:{self.elevenlabs_port}",
-            "ELEVENLABS_API_KEY": account.api_key,
-            "ELEVENLABS_WEBHOOK_SECRET": account.webhook_secret,
-            "DEFAULT_AGENT_ID": account.text_agent_id,
-            "TWILIO_BASE_URL": f"http://127.0.0.1:{self.twilio_port}",
-            "TWILIO_ACCOUNT_SID": account.account_sid,
-            "TWILIO_AUTH_TOKEN": account.auth_token,
-            "TWILIO_WHATSAPP_FROM": account.whatsapp_from,
+            **self.account.environment(
+                elevenlabs_url=f"http://127.0.0.1:{self.elevenlabs_port}",
+                twilio_url=f"http://127.0.0.1:{self.twilio_port}",
+            ),
             "RELEVO_ADMIN_TOKEN": ADMIN_TOKEN,
         }
         self._start("daemon", ["run", "--config", str(config)], environment)
