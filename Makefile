@@ -51,7 +51,7 @@ audit: $(READY) ## known vulnerabilities in requirements.lock, where PyPI's advi
 lock: $(READY) ## requirements.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-header --extra embedded --group dev pyproject.toml -o requirements.lock
+		--no-emit-find-links --no-header --extra embedded --extra plot --group dev pyproject.toml -o requirements.lock
 
 clean: ## everything that was made here
 	rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis
