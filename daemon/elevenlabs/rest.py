@@ -1,4 +1,4 @@
-"""The ElevenLabs REST API on trio: signed URLs, batches and conversations."""
+"""The ElevenLabs REST API on trio: signed URLs, speech, batches and conversations."""
 
 import json
 from collections import deque
@@ -142,17 +142,48 @@ class RestApi:
             raise answer.error()
         return answer
 
+    async def patch(self, path: str, body: Record) -> Record:
+        """The JSON object that answers a change which may be made twice. Cancelled or failed, it may have been made.
+
+        Raises:
+            ApiUnavailableError, ApiRefusedError: as `get`.
+        """
+        answer = await self._ask(_Request(method="PATCH", path=path, body=body, timeout_s=self.timeout_s))
+        if isinstance(answer, Problem):
+            raise answer.error()
+        return answer
+
+    async def audio(
+        self, path: str, params: Mapping[str, str | int], body: Record, *, max_bytes: int
+    ) -> bytes:
+        """The sound that answers a request for it; never nothing, never more than `max_bytes`.
+
+        Raises:
+            ApiUnavailableError, ApiRefusedError: as `get`.
+        """
+        request = _Request(method="POST", path=path, params=params, body=body, timeout_s=self.timeout_s)
+        answer = await self._fetch(request, max_bytes)
+        if isinstance(answer, Problem):
+            raise answer.error()
+        if not answer:
+            raise UnexpectedAnswerError("audio")
+        return answer
+
     async def _ask(self, request: _Request) -> Record | Problem:
+        answer = await self._fetch(request, self.answer_max_bytes)
+        return answer if isinstance(answer, Problem) else _decoded(answer)
+
+    async def _fetch(self, request: _Request, max_bytes: int) -> bytes | Problem:
         try:
             with trio.fail_after(request.timeout_s):
-                return await self._exchange(request)
+                return await self._exchange(request, max_bytes)
         except trio.TooSlowError:
             raise ApiUnavailableError(f"no answer within {request.timeout_s:g} s", status=None) from None
         except httpx.HTTPError as error:
             reason = sentence(f"no answer: {type(error).__name__}: {error}")
             raise ApiUnavailableError(reason, status=None) from error
 
-    async def _exchange(self, request: _Request) -> Record | Problem:
+    async def _exchange(self, request: _Request, max_bytes: int) -> bytes | Problem:
         async with self.client.stream(
             request.method,
             self.base_url + request.path,
@@ -165,16 +196,20 @@ class RestApi:
                 page = await _read(response, _ERROR_MAX_BYTES)
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return read_problem(response.status_code, headers, page or b"")
-            body = await _read(response, self.answer_max_bytes)
+            body = await _read(response, max_bytes)
         if body is None:
-            raise UnexpectedAnswerError(f"answer within {self.answer_max_bytes} bytes")
-        try:
-            answer = json.loads(body)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise UnexpectedAnswerError("JSON object")
-        return answer
+            raise UnexpectedAnswerError(f"answer within {max_bytes} bytes")
+        return body
+
+
+def _decoded(body: bytes) -> Record:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise UnexpectedAnswerError("JSON object")
+    return answer
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
