@@ -40,3 +40,16 @@ async def test_a_caller_who_speaks_over_the_audio_interrupts_it() -> None:
     cut = [frame for frame in talk.frames if frame["type"] == "audio"][-1]["audio_event"]["event_id"]
     assert interruption["interruption_event"]["event_id"] == cut
     assert "#1" in correction["agent_response_correction_event"]["original_agent_response"]
+
+
+async def test_an_agent_can_be_in_formats_that_no_telephone_speaks() -> None:
+    async with served_lab(agent=agent_body(text_only=False)) as served, served.talk() as talk:
+        served.fault("wrong_formats")
+        conversation_id = await talk.initiate()
+        await speak(served, conversation_id, "hola #1")
+        first = await talk.until("audio")
+
+    told = talk.frames[0]["conversation_initiation_metadata_event"]
+    assert told["agent_output_audio_format"] == told["user_input_audio_format"] == "pcm_16000"
+    # A second of it.
+    assert len(base64.b64decode(first["audio_event"]["audio_base_64"])) == 32_000

@@ -13,7 +13,7 @@ from attrs import define, field, frozen
 from quart import Response, websocket
 
 from daemon.lab.elevenlabs import wire
-from daemon.lab.elevenlabs.agents import Agent, filled_in, missing_variables
+from daemon.lab.elevenlabs.agents import Agent, Document, filled_in, merged, missing_variables
 from daemon.lab.elevenlabs.brain import Brain, CallContext
 from daemon.lab.elevenlabs.conversations import Analysis, Conversation, Status
 from daemon.lab.elevenlabs.listener import Listener
@@ -66,14 +66,14 @@ class AgentSocket:
     """Serves every agent socket of the lab.
 
     Attributes:
-        choose_brain: the brain of a session that starts.
+        choose_brain: the brain of a session that starts; it is told whether the session speaks.
         abort_connection: breaks the TCP connection of a peer, given as (host, port), without a close frame.
         sessions: open sessions by conversation id.
     """
 
     world: World
     api_key: str
-    choose_brain: Callable[[], Brain]
+    choose_brain: Callable[[bool], Brain]
     timing: SocketTiming
     abort_connection: Callable[[tuple[str, int]], None]
     sessions: dict[str, tuple[Session, Listener]] = field(factory=dict, init=False)
@@ -164,7 +164,7 @@ class AgentSocket:
     def _new_session(self, admission: _Admission, initiation: Mapping[str, Any]) -> Session:
         world, agent = self.world, admission.agent
         source = as_mapping(initiation.get("source_info")).get("source") or websocket.args.get("source")
-        settings = agent.settings_for(initiation)
+        settings = self._settings(agent, initiation)
         conversation = Conversation(
             id=admission.conversation_id or world.ids.new("conv_"),
             agent_id=agent.id,
@@ -185,11 +185,19 @@ class AgentSocket:
             timing=self.timing,
             agent=agent,
             conversation=conversation,
-            brain=self.choose_brain(),
+            brain=self.choose_brain(not conversation.text_only),
             context=_context(world, agent, settings, conversation),
             settings=settings,
             send=websocket.send,
         )
+
+    def _settings(self, agent: Agent, initiation: Mapping[str, Any]) -> Document:
+        settings = agent.settings_for(initiation)
+        if settings["conversation"]["text_only"] or not (fault := self.world.faults.strikes("wrong_formats")):
+            return settings
+        wrong = str(fault.details.get("format", "pcm_16000"))
+        formats = {"tts": {"agent_output_audio_format": wrong}, "asr": {"user_input_audio_format": wrong}}
+        return merged(settings, formats)
 
     async def _run_session(self, session: Session, initiation: Mapping[str, Any]) -> Ending:
         await session.emit(

@@ -26,6 +26,7 @@ from daemon.lab.elevenlabs.session import SocketTiming
 from daemon.lab.elevenlabs.webhooks import WebhookTarget
 from daemon.lab.elevenlabs.world import World
 from daemon.lab.faults import Faults
+from daemon.lab.spoken import Spoken
 
 _BODY_MAX_BYTES = 16 * 1024 * 1024
 _BODY_TIMEOUT_S = 30
@@ -43,6 +44,8 @@ class ElevenLabsLab:
     Attributes:
         webhook_url, webhook_secret: where webhooks go, whatever the workspace's settings say; both or none.
         brain: answers in sessions that start from now on.
+        voice_brain: answers in those that speak; None: `brain` does too.
+        spoken: what is said on the telephone; shared with a simulated Twilio whose callers are to be understood.
         timing: the clocks of the agent socket at the start; later, `socket.timing` can be replaced.
         frames_kept: frames that the books remember of one conversation; a load test wants few.
         write_script: writes the script of a call that was ordered without one, from its dynamic variables.
@@ -57,6 +60,8 @@ class ElevenLabsLab:
     webhook_url: str | None = None
     webhook_secret: str | None = None
     brain: Brain = Factory(SalesBrain)
+    voice_brain: Brain | None = None
+    spoken: Spoken = Factory(Spoken)
     timing: SocketTiming = Factory(SocketTiming)
     frames_kept: int = 5_000
     write_script: Callable[[Mapping[str, Any]], CallScript] = _default_script
@@ -71,7 +76,13 @@ class ElevenLabsLab:
 
     def __attrs_post_init__(self) -> None:
         self.faults = Faults(KNOWN_FAULTS, self.seed)
-        self.world = World(ids=Ids(self.seed), faults=self.faults, now=self.now, frames_kept=self.frames_kept)
+        self.world = World(
+            ids=Ids(self.seed),
+            faults=self.faults,
+            now=self.now,
+            frames_kept=self.frames_kept,
+            spoken=self.spoken,
+        )
         if self.webhook_url is not None and self.webhook_secret is not None:
             self.world.webhook_book.direct = WebhookTarget(url=self.webhook_url, secret=self.webhook_secret)
         self.calls = Calls(self.world)
@@ -79,7 +90,7 @@ class ElevenLabsLab:
         self.socket = AgentSocket(
             world=self.world,
             api_key=self.api_key,
-            choose_brain=lambda: self.brain,
+            choose_brain=self._choose_brain,
             timing=self.timing,
             abort_connection=self._abort,
         )
@@ -88,6 +99,9 @@ class ElevenLabsLab:
     @property
     def books(self) -> Books:
         return self.world.books
+
+    def _choose_brain(self, speaks: bool) -> Brain:  # noqa: FBT001 - one question, one answer
+        return self.voice_brain if speaks and self.voice_brain is not None else self.brain
 
     def _abort(self, peer: tuple[str, int]) -> None:
         self.abort_connection(peer)

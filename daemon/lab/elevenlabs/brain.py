@@ -54,6 +54,8 @@ class CallContext:
         prompt: the system prompt with its variables filled in.
         tools: names of the agent's tools, built-in ones included.
         updates: contextual updates, oldest first; a superseded one is gone.
+        news: contextual updates that came since the agent last answered somebody.
+        is_typed: what is being answered was written, not said.
         said: the latest (role, text) pairs, oldest first; role is `user` or `agent`.
         tool_results: results of the client tools called so far.
     """
@@ -64,6 +66,8 @@ class CallContext:
     prompt: str = ""
     tools: frozenset[str] = frozenset()
     updates: list[tuple[str | None, str]] = Factory(list)
+    news: list[str] = Factory(list)
+    is_typed: bool = False
     said: deque[tuple[str, str]] = Factory(lambda: deque(maxlen=200))
     tool_results: list[ToolResult] = Factory(list)
 
@@ -71,6 +75,7 @@ class CallContext:
         if context_id is not None:
             self.updates = [update for update in self.updates if update[0] != context_id]
         self.updates.append((context_id, text))
+        self.news.append(text)
 
 
 class Brain(Protocol):
@@ -85,7 +90,7 @@ class Brain(Protocol):
         ...
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Lower case without accents."""
     decomposed = unicodedata.normalize("NFD", text.lower())
     return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
@@ -107,7 +112,7 @@ class Knowledge:
         return None
 
     def sentence(self, pattern: re.Pattern[str]) -> str | None:
-        return next((sentence for sentence in self.sentences if pattern.search(_plain(sentence))), None)
+        return next((sentence for sentence in self.sentences if pattern.search(plain_text(sentence))), None)
 
 
 def knowledge_of(context: CallContext) -> Knowledge:
@@ -127,7 +132,7 @@ def knowledge_of(context: CallContext) -> Knowledge:
         for line in text.splitlines():
             name, colon, value = line.partition(":")
             if colon and len(name) <= _NAME_LENGTH_MAX:
-                values.setdefault(_plain(name.strip(" -•*")).replace(" ", "_"), value)
+                values.setdefault(plain_text(name.strip(" -•*")).replace(" ", "_"), value)
     return Knowledge(values, sentences)
 
 
@@ -152,6 +157,14 @@ _TOKEN: Final = re.compile(r"#\w+")
 _ECHO_WORDS: Final = 8
 
 
+def with_tokens(steps: Iterable[Step], question: str) -> Iterator[Step]:
+    """The steps, with the `#tokens` of the question at the end of every sentence, and no others in it."""
+    tokens = _TOKEN.findall(question)
+    mark = f" ({' '.join(tokens)})" if tokens else ""
+    for step in steps:
+        yield Say(_TOKEN.sub("", step.text) + mark) if isinstance(step, Say) else step
+
+
 @define
 class SalesBrain:
     """A Spanish sales agent that knows its call from variables and contextual updates.
@@ -162,12 +175,9 @@ class SalesBrain:
 
     def reply(self, context: CallContext, text: str) -> Iterator[Step]:
         knows = knowledge_of(context)
-        plain = _plain(text)
-        tokens = _TOKEN.findall(text)
-        mark = f" ({' '.join(tokens)})" if tokens else ""
+        plain = plain_text(text)
         answer = next(answer for pattern, answer in _INTENTS if pattern.search(plain))
-        for step in answer(context, knows, text):
-            yield Say(_TOKEN.sub("", step.text) + mark) if isinstance(step, Say) else step
+        yield from with_tokens(answer(context, knows, text), text)
 
 
 def _greeted(knows: Knowledge) -> str:

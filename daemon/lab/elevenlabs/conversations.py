@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 
 from daemon.lab.elevenlabs.loose import as_mapping
+from daemon.lab.elevenlabs.playback import Voiced
+
+# Ten minutes of what the client says.
+_HEARD_MAX_BYTES: Final = 4_800_000
+# Of the frames with it so many are kept as frames.
+_AUDIO_FRAMES_MAX: Final = 500
 
 
 class Status(StrEnum):
@@ -62,7 +68,9 @@ class Conversation:
         started_unix: start of the conversation, Unix seconds.
         transcript: entries in the shape of the REST API.
         field_schemas: the agent's data collection fields.
-        frames: the newest frames, as many as the lab keeps.
+        frames: the newest frames, as many as the lab keeps; of those with the client's audio only the first few.
+        heard: the client's audio as it came, up to ten minutes of it.
+        voiced: the agent's replies as sound, when each of them plays.
     """
 
     id: str
@@ -86,6 +94,18 @@ class Conversation:
     error: tuple[int, str] | None = None
     feedback: dict[int, str] = Factory(dict)
     frames: deque[SeenFrame] = Factory(deque)
+    heard: bytearray = field(factory=bytearray, repr=False)
+    voiced: list[Voiced] = Factory(list)
+    _audio_frames: int = field(default=0, init=False)
+
+    def keep(self, frame: SeenFrame, *, is_audio: bool = False) -> None:
+        """Remember a frame; what the client says would else push everything out that is worth a look."""
+        self._audio_frames += is_audio
+        if not is_audio or self._audio_frames <= _AUDIO_FRAMES_MAX:
+            self.frames.append(frame)
+
+    def hear(self, audio: bytes) -> None:
+        self.heard += audio[: _HEARD_MAX_BYTES - len(self.heard)]
 
     @property
     def variables(self) -> Mapping[str, Any]:

@@ -61,6 +61,19 @@ ANSWER_FAULTS: Mapping[str, str] = {
     "tool_unknown": "an answer begins with a call of a tool that no client has and that waits for a result",
 }
 
+VOICE_FAULTS: Mapping[str, str] = {
+    "wrong_formats": "a voice session is in an audio format that no telephone speaks, `format` (pcm_16000) both ways",
+    "audio_never": "a reply comes as text and never as sound",
+    "audio_stops": "a reply's sound stops in the middle, and the rest never comes",
+    "audio_slow": "a reply's sound comes slower than it is played, a second of it every `seconds` (1.5)",
+    "audio_odd": "a reply's sound comes in pieces that are no whole telephone frames, some of two bytes",
+    "interruption_late": "the caller speaks over the agent and the interruption comes `seconds` (1) late, "
+    "or when he has finished",
+    "speech_unheard": "what the caller says is not understood: no transcript and no answer",
+    "transcript_never": "what the caller says is answered, and its user_transcript never comes",
+    "tool_called_twice": "the agent calls a client tool twice at once, with two ids, and waits for both results",
+}
+
 FRAME_FAULTS: Mapping[str, str] = {
     "string_event_ids": "event ids are strings",
     "unknown_types": "a message of an unknown type precedes a message",
@@ -94,6 +107,7 @@ KNOWN_FAULTS: Mapping[str, str] = {
     **START_FAULTS,
     **ENDING_FAULTS,
     **ANSWER_FAULTS,
+    **VOICE_FAULTS,
     **FRAME_FAULTS,
     **REST_FAULTS,
     **CALL_FAULTS,

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from daemon.lab.elevenlabs import wire
 from daemon.lab.elevenlabs.conversations import contextual_update_entries
+from daemon.lab.elevenlabs.ear import HEARD_FORMAT, Ear
 from daemon.lab.elevenlabs.session import (
     MAX_DURATION,
     RECEIVE_TIMEOUT,
@@ -39,9 +40,14 @@ class Listener:
     _ping: tuple[int, float] = field(default=(0, 0.0), init=False)
     _ping_ms: int | None = field(default=None, init=False)
     _latest: Turn | None = field(default=None, init=False)
+    _ear: Ear | None = field(default=None, init=False)
+    _barge_in_at: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         now = trio.current_time()
+        session = self.session
+        if session.settings["asr"]["user_input_audio_format"] == HEARD_FORMAT and not session.text_only:
+            self._ear = Ear(session.world.spoken, session.timing.end_of_turn_s)
         self._ping_at = now + self.session.timing.ping_every_s
         self._max_at = now + self._max_duration_s()
         self._hear_input(now)
@@ -66,8 +72,10 @@ class Listener:
         """The next frame, or None when a deadline came first."""
         with trio.CancelScope(deadline=self._next_deadline()) as self.session.listening:
             raw = await self.receive()
-            self.session.record("in", raw if isinstance(raw, str) else repr(raw))
-            return wire.read_client_frame(raw)
+            frame = wire.read_client_frame(raw)
+            is_audio = not isinstance(frame, BadFrame) and frame[0] == wire.AUDIO
+            self.session.record("in", raw if isinstance(raw, str) else repr(raw), is_audio=is_audio)
+            return frame
         return None
 
     def _next_deadline(self) -> float:
@@ -128,14 +136,56 @@ class Listener:
             case "user_activity":
                 if self.session.nudge_at < math.inf:
                     self.session.expect_user()
+            case wire.AUDIO:
+                await self._hear_audio(wire.audio_of(frame))
             case "conversation_initiation_client_data":
                 self.session.end(Ending(1008, "Invalid message received", "invalid_message"))
-            case _:  # audio and MCP approvals are accepted and mean nothing here
+            case _:  # MCP approvals are accepted and mean nothing here
                 pass
 
     def _hear_pong(self, event_id: int, now: float) -> None:
         if event_id == self._ping[0]:
             self._ping_ms = round((now - self._ping[1]) * 1000)
+
+    async def _hear_audio(self, audio: bytes | None) -> None:
+        """The caller's sound: what he says in it is answered when he has said it, and may interrupt before."""
+        session = self.session
+        if audio is None:
+            session.end(Ending(1008, "Invalid message received", "invalid_message"))
+            return
+        session.conversation.hear(audio)
+        if self._ear is None:
+            return
+        said = self._ear.take(audio)
+        if said is not None:
+            self._barge_in_at = None
+            await self._answer_speech(said)
+        elif self._ear.speaking_s > 0:
+            session.nudge_at = math.inf
+            if self._ear.speaking_s >= session.timing.barge_in_s:
+                await self._barge_in()
+
+    async def _answer_speech(self, words: str) -> None:
+        if self.session.world.faults.strikes("speech_unheard"):
+            if self.session.speaking is None:
+                self.session.expect_user()
+        else:
+            await self.start_turn(Turn(TurnKind.SPOKEN, words))
+
+    async def _barge_in(self) -> None:
+        """The caller has begun to speak: the agent stops, if he can be heard, before the words are understood."""
+        session, now = self.session, trio.current_time()
+        if not session.playback.is_on(now):
+            return
+        if self._barge_in_at is None:
+            late = session.world.faults.strikes("interruption_late")
+            self._barge_in_at = now + (float(late.details.get("seconds", 1)) if late is not None else 0.0)
+        if now < self._barge_in_at:
+            return
+        if session.speaking is not None:
+            session.speaking.cut()
+        else:
+            await session.cut_playback()
 
     async def _hear_text(self, text: str | None) -> None:
         if text is None:

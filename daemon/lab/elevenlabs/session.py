@@ -13,6 +13,7 @@ from daemon.lab.elevenlabs import wire
 from daemon.lab.elevenlabs.agents import Agent
 from daemon.lab.elevenlabs.brain import Brain, CallContext
 from daemon.lab.elevenlabs.conversations import Conversation, SeenFrame
+from daemon.lab.elevenlabs.playback import Playback
 from daemon.lab.elevenlabs.wire import Frame
 from daemon.lab.elevenlabs.world import World
 
@@ -31,6 +32,8 @@ class SocketTiming:
         pong_is_input: whether a pong counts as user input there; not established for the live service.
         analysis_delay_s: from a session's end to `done`.
         words_per_delta: how much text one delta carries.
+        barge_in_s: a caller who has spoken so long interrupts the agent.
+        end_of_turn_s: a caller who has been silent so long is answered.
     """
 
     ping_every_s: float = 5.0
@@ -42,6 +45,8 @@ class SocketTiming:
     pong_is_input: bool = True
     analysis_delay_s: float = 0.0
     words_per_delta: int = 5
+    barge_in_s: float = 0.3
+    end_of_turn_s: float = 0.3
 
 
 @frozen
@@ -115,6 +120,8 @@ class Turn:
     kind: TurnKind
     text: str
     is_cut: bool = field(default=False, init=False)
+    _shielded: bool = field(default=False, init=False)
+    _cut_later: bool = field(default=False, init=False)
     _stirred: trio.Event = field(factory=trio.Event, init=False)
 
     @property
@@ -122,8 +129,20 @@ class Turn:
         return self.kind in {TurnKind.TYPED, TurnKind.SPOKEN}
 
     def cut(self) -> None:
-        self.is_cut = True
-        self._stirred.set()
+        """Interrupt it; a shielded turn is cut when its shield is gone."""
+        self._cut_later = self._shielded
+        if not self._shielded:
+            self.is_cut = True
+            self._stirred.set()
+
+    def shield(self) -> None:
+        """Let nobody interrupt from now on."""
+        self._shielded = True
+
+    def unshield(self) -> None:
+        self._shielded = False
+        if self._cut_later:
+            self.cut()
 
     def stir(self) -> None:
         """Make `until` look again."""
@@ -160,7 +179,7 @@ class Session:
         events: message types the client gets.
         late: (trio time, frame) of frames held back by a fault, earliest first.
         after_next: frames held back until the next user message.
-        playing_until: trio time at which the audio sent so far has been heard; voice only.
+        playback: the audio on its way to the caller's ear; voice only.
         tool_results: result frames of client tools by call id; None while one is awaited.
         listening: the scope in which the listening task waits, so that a new deadline can wake it.
     """
@@ -183,7 +202,7 @@ class Session:
     nudge_at: float = math.inf
     late: list[tuple[float, Frame]] = Factory(list)
     after_next: list[Frame] = Factory(list)
-    playing_until: float = -math.inf
+    playback: Playback = Factory(Playback)
     tool_results: dict[str, Frame | None] = Factory(dict)
     listening: trio.CancelScope = Factory(trio.CancelScope)
 
@@ -201,8 +220,9 @@ class Session:
         self.event_id += self.world.ids.step()
         return self.event_id
 
-    def record(self, direction: str, text: str) -> None:
-        self.conversation.frames.append(SeenFrame(direction, trio.current_time(), text))
+    def record(self, direction: str, text: str, *, is_audio: bool = False) -> None:
+        """Write a frame into the books; `is_audio`: it holds what the client says."""
+        self.conversation.keep(SeenFrame(direction, trio.current_time(), text), is_audio=is_audio)
         self.world.books.change()
 
     async def emit(self, frame: Frame) -> None:
@@ -225,6 +245,17 @@ class Session:
         if frame["type"] in self.events:
             await self.emit(frame)
 
+    async def cut_playback(self) -> bool:
+        """The caller speaks over the agent: what was not heard yet was never said. False: all of it was."""
+        cut = self.playback.cut(trio.current_time())
+        if not cut:
+            return False
+        # A client drops the audio of every event up to this one.
+        await self.emit_if_wanted(wire.interruption(cut[-1][0].event_id))
+        for voiced, heard in cut:
+            await self.emit_if_wanted(wire.correction(voiced.text, heard, voiced.event_id))
+        return True
+
     def end(self, ending: Ending) -> None:
         """End the session; its tasks are cancelled at their next checkpoint. The first ending counts."""
         if self.ending is None:
@@ -246,7 +277,7 @@ class Session:
         """Start waiting for the user: after `turn_timeout` of silence the agent asks whether he is there."""
         timeout_s = self.settings["turn"]["turn_timeout"]
         if timeout_s > 0:
-            self.nudge_at = max(trio.current_time(), self.playing_until) + timeout_s
+            self.nudge_at = max(trio.current_time(), self.playback.until_s) + timeout_s
             self._wake_listener_at(self.nudge_at)
 
     def send_late(self, seconds: float, frame: Frame) -> None:

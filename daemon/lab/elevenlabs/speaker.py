@@ -1,21 +1,19 @@
 """The side of an agent session that answers: turns into replies, tool calls, audio and corrections."""
 
-import base64
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import trio
 from attrs import define, field, frozen
 
 from daemon.lab.elevenlabs import wire
-from daemon.lab.elevenlabs.brain import CallTool, EndCall, Pause, Say, Step, ToolResult
+from daemon.lab.elevenlabs.brain import CallTool, EndCall, Pause, Say, Step
+from daemon.lab.elevenlabs.client_tools import ClientTools
 from daemon.lab.elevenlabs.conversations import tool_entry_parts, tool_result_parts, transcript_entry
 from daemon.lab.elevenlabs.session import Ending, Point, Session, Turn, TurnCutError, TurnKind
-from daemon.lab.elevenlabs.speech import spoken_s, tone
+from daemon.lab.elevenlabs.voice import send_voice
 
-_TOOL_TIMEOUT_S: Final = 20
-_AUDIO_CHUNK_S: Final = 1.0
 _TOOL_OF_FAULTS: Final = "request_advisor"
 UNKNOWN_TOOL: Final = "tool_that_no_client_has"
 END_CALL: Final = "end_call"
@@ -48,6 +46,10 @@ class Speaker:
     _saying: _Utterance | None = field(default=None, init=False)
     _last: _Utterance | None = field(default=None, init=False)
     _has_said: bool = field(default=False, init=False)
+    _tools: ClientTools = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tools = ClientTools(self.session)
 
     async def run(self) -> None:
         """Answer until cancelled; the session's end cancels."""
@@ -66,9 +68,8 @@ class Speaker:
     async def _take_in(self, turn: Turn) -> None:
         """Note what the user said; whatever of the last answer is still being played is cut off."""
         session = self.session
-        if trio.current_time() < session.playing_until and self._last is not None:
-            await self._cut_playback(self._last)
-        if turn.kind is TurnKind.SPOKEN:
+        await session.cut_playback()
+        if turn.kind is TurnKind.SPOKEN and not session.world.faults.strikes("transcript_never"):
             await session.emit_if_wanted(wire.user_transcript(turn.text, session.next_event_id()))
         medium = "audio" if turn.kind is TurnKind.SPOKEN else "text"
         session.conversation.transcript.append(
@@ -107,6 +108,7 @@ class Speaker:
     def _steps(self, turn: Turn) -> Iterable[Step]:
         if not turn.is_of_user:
             return [Say(turn.text)]
+        self.session.context.is_typed = turn.kind is TurnKind.TYPED
         steps: Iterable[Step] = self.session.brain.reply(self.session.context, turn.text)
         return itertools.chain(self._steps_of_faults(turn), self._blanked(steps), self._steps_after())
 
@@ -134,7 +136,7 @@ class Speaker:
             case Say(text):
                 await self._say(turn, text, style)
             case CallTool():
-                await self._call_tool(turn, step)
+                await self._tools.call(turn, step)
             case Pause(seconds):
                 await turn.pause(seconds)
             case EndCall(reason):
@@ -150,11 +152,12 @@ class Speaker:
             await session.emit(wire.flat_response(text))
         elif style.response:
             await session.emit(wire.response(text, said.event_id))
-        if not session.text_only and "audio" in session.events:
-            await self._send_audio(said)
-        session.conversation.transcript.append(transcript_entry("agent", text, session.second))
+        entry = transcript_entry("agent", text, session.second)
+        session.conversation.transcript.append(entry)
         session.context.said.append(("agent", text))
         self._last, self._saying, self._has_said = said, None, True
+        if not session.text_only and "audio" in session.events:
+            await send_voice(session, turn, text, said.event_id, entry, opens_answer=not style.parts)
         await session.meet_fault(Point.RESPONSE)
 
     async def _send_parts(self, turn: Turn, said: _Utterance) -> None:
@@ -169,62 +172,6 @@ class Speaker:
             await turn.pause(session.timing.delta_pause_s)
             turn.check()
         await session.emit(wire.part("stop", "", said.event_id))
-
-    async def _send_audio(self, said: _Utterance) -> None:
-        """All audio at once, faster than it can be heard, as the live service sends it."""
-        session = self.session
-        length_s = spoken_s(said.text)
-        sound = tone(length_s, session.settings["tts"]["agent_output_audio_format"])
-        size = len(sound) * _AUDIO_CHUNK_S / length_s
-        session.playing_until = max(trio.current_time(), session.playing_until) + length_s
-        # An even number of bytes, so that no sample of two bytes is torn.
-        step = int(size) & ~1
-        for start in range(0, len(sound), step):
-            chunk = base64.b64encode(sound[start : start + step]).decode("ascii")
-            await session.emit(wire.audio(chunk, said.event_id))
-
-    async def _call_tool(self, turn: Turn, call: CallTool) -> None:
-        session = self.session
-        config = session.world.tool_configs(session.agent).get(call.name, {})
-        expects = call.expects_response
-        if expects is None:
-            expects = bool(config.get("expects_response", True))
-        call_id = session.world.ids.new("toolu_01")
-        event_id = session.next_event_id()
-        asked = tool_entry_parts(call.name, call_id, call.parameters, tool_type="client")
-        entry = transcript_entry("agent", None, session.second, tool_calls=[asked])
-        session.conversation.transcript.append(entry)
-        started_at = trio.current_time()
-        if expects:
-            session.tool_results[call_id] = None
-        frame = wire.tool_call(call.name, call_id, call.parameters, event_id, expects_response=expects)
-        await session.emit_if_wanted(frame)
-        if expects:
-            result = await self._await_result(turn, call.name, call_id, config)
-        else:
-            result = ToolResult(name=call.name, result="", is_error=False)
-        latency_s = trio.current_time() - started_at
-        entry["tool_results"].append(_result_parts(result, call_id, latency_s))
-        session.context.tool_results.append(result)
-        await turn.pause(session.timing.tool_latency_s)
-        await session.emit_if_wanted(
-            wire.tool_response(call.name, call_id, event_id, tool_type="client", is_error=result.is_error)
-        )
-        await turn.pause(session.timing.tool_latency_s)
-
-    async def _await_result(
-        self, turn: Turn, name: str, call_id: str, config: Mapping[str, Any]
-    ) -> ToolResult:
-        results = self.session.tool_results
-        limit_s = float(config.get("response_timeout_secs", _TOOL_TIMEOUT_S))
-        try:
-            await turn.until(lambda: results[call_id] is not None, limit_s)
-            frame = results[call_id]
-        finally:
-            del results[call_id]
-        if frame is None:
-            return ToolResult(name=name, result="Tool call timed out", is_error=True)
-        return ToolResult(name=name, result=frame["result"], is_error=frame["is_error"])
 
     async def _end_call(self, reason: str) -> None:
         session = self.session
@@ -261,25 +208,16 @@ class Speaker:
         await self.session.emit_if_wanted(wire.interruption(said.event_id))
         self.session.send_late(seconds, wire.correction(said.text, half, said.event_id))
 
-    async def _cut_playback(self, said: _Utterance) -> None:
-        """The caller spoke over the agent: what was not heard yet was never said."""
-        session = self.session
-        heard = 1 - (session.playing_until - trio.current_time()) / spoken_s(said.text)
-        session.playing_until = trio.current_time()
-        corrected = said.text[: max(0, int(len(said.text) * heard))].rstrip() + "…"
-        await session.emit_if_wanted(wire.interruption(said.event_id))
-        await session.emit_if_wanted(wire.correction(said.text, corrected, said.event_id))
-
     async def _leave_off(self) -> None:
-        """What the client sees of a turn that was cut: interruption, then the correction of a half reply."""
+        """What the client sees of a turn that was cut: interruption, then the correction of what was not heard."""
         session = self.session
         said = self._saying
-        if trio.current_time() < session.playing_until:
-            return  # the turn that cuts in finds the audio playing and says so
+        was_playing = await session.cut_playback()
         event_id = said.event_id if said is not None else session.next_event_id()
         if said is not None and said.sent and said.sent != said.text:
             await session.emit(wire.part("stop", "", said.event_id))
-        await session.emit_if_wanted(wire.interruption(event_id))
+        if not was_playing:
+            await session.emit_if_wanted(wire.interruption(event_id))
         if said is None or not said.sent:
             return
         entry = transcript_entry("agent", said.sent, session.second)
@@ -288,17 +226,6 @@ class Speaker:
         session.conversation.transcript.append(entry)
         session.context.said.append(("agent", said.sent))
         await session.emit_if_wanted(wire.correction(said.text, f"{said.sent.rstrip()}…", said.event_id))
-
-
-def _result_parts(result: ToolResult, call_id: str, latency_s: float) -> dict[str, Any]:
-    return tool_result_parts(
-        result.name,
-        call_id,
-        result.result,
-        tool_type="client",
-        is_error=result.is_error,
-        latency_s=latency_s,
-    )
 
 
 def _pieces(text: str, words: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ service.
 """
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
@@ -88,6 +89,14 @@ def _checked(frame: Frame) -> tuple[str, Frame] | BadFrame:
         if not is_right(frame[name]):
             return BadFrame("invalid_message", f"Invalid value of '{name}' in {kind}")
     return kind, frame
+
+
+def audio_of(frame: Frame) -> bytes | None:
+    """The sound in a client's audio frame, None when it is no base64."""
+    try:
+        return b64decode(frame[AUDIO], validate=True)
+    except ValueError:
+        return None
 
 
 def metadata(conversation_id: str, *, output_format: str, input_format: str) -> Frame:

@@ -14,9 +14,14 @@ from daemon.lab.elevenlabs.errors import not_found
 from daemon.lab.elevenlabs.ids import Ids
 from daemon.lab.elevenlabs.webhooks import WebhookBook, Webhooks
 from daemon.lab.faults import Faults
+from daemon.lab.spoken import Spoken
 
 _TICKET_LIFE_S: Final = 15 * 60
 _TICKETS_MAX: Final = 50_000
+
+
+def _nobody(_: str) -> None:
+    """Nobody listens to what the agent says."""
 
 
 @define(eq=False, kw_only=True)
@@ -41,6 +46,9 @@ class World:
 
     Attributes:
         frames_kept: frames that a conversation remembers, the newest ones.
+        spoken: what is said on the telephone, known by its sound.
+        on_agent_speaks, on_agent_said: called with a reply's text as its sound begins to be played and when all of it
+            has been; one that is cut off in between is not told as said.
     """
 
     ids: Ids
@@ -53,6 +61,9 @@ class World:
     conversations: dict[str, Conversation] = Factory(dict)
     tickets: dict[str, Ticket] = Factory(dict)
     webhook_book: WebhookBook = Factory(WebhookBook)
+    spoken: Spoken = Factory(Spoken)
+    on_agent_speaks: Callable[[str], None] = _nobody
+    on_agent_said: Callable[[str], None] = _nobody
     books: Books = field(init=False)
     webhooks: Webhooks = field(init=False)
 

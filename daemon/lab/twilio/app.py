@@ -7,6 +7,7 @@ import trio
 from quart_trio import QuartTrio
 
 from daemon.lab.faults import Faults
+from daemon.lab.spoken import Spoken
 from daemon.lab.twilio.account import Account, Application, IncomingNumber, IncomingWebhook, whatsapp_address
 from daemon.lab.twilio.books import Books
 from daemon.lab.twilio.clock import LabClock
@@ -45,6 +46,7 @@ class TwilioLab:
         seed: of the faults' draws.
         pace: the time between statuses.
         voice_pace: how long the telephone network takes.
+        spoken: what is said on the telephone; shared with a simulated agent that is to understand it.
         messages_per_second: of each sender's queue.
         sandbox_code: makes every sender a sandbox that persons join by writing `join <code>`.
     """
@@ -65,6 +67,7 @@ class TwilioLab:
         numbers: Sequence[IncomingNumber] = (),
         applications: Sequence[Application] = (),
         voice_pace: VoicePace | None = None,
+        spoken: Spoken | None = None,
     ) -> None:
         self.account = Account(
             sid=account_sid,
@@ -106,7 +109,8 @@ class TwilioLab:
                 courier=self.courier,
                 engine=self.engine,
                 pace=voice_pace or VoicePace(),
-            )
+            ),
+            spoken or Spoken(),
         )
         self.app = self._open_app()
 

@@ -40,6 +40,8 @@ MOMENTS: Final = {
     "stream_dropped": "the media stream's connection broke",
     "mark": "a mark was played and told; its name",
     "cleared": "the stream's buffer was emptied",
+    "agent_speaks": "a simulated agent begins to be heard, on nobody's leg; the words",
+    "agent_said": "the same when it has been heard to the end",
 }
 ANY: Final = "*"
 

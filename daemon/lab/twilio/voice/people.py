@@ -4,8 +4,9 @@ from functools import partial
 from typing import Final
 
 import trio
-from attrs import define
+from attrs import define, evolve
 
+from daemon.lab.spoken import Spoken
 from daemon.lab.twilio.voice.audible import Clip, Kind
 from daemon.lab.twilio.voice.calls import CallStatus, Direction
 from daemon.lab.twilio.voice.exchange import Exchange
@@ -28,6 +29,7 @@ class People:
 
     ground: Ground
     exchange: Exchange
+    spoken: Spoken
 
     async def attend(self, leg: Leg) -> None:
         """Everything one person does in one call, from the first ring or from dialling."""
@@ -46,7 +48,8 @@ class People:
 
     def say(self, leg: Leg, words: str, seconds: float | None = None) -> float:
         """Have the person say something now; gives how long it takes."""
-        clip = spoken(words, Kind.SPEECH, PERSON_PITCH_HZ, seconds)
+        sound = spoken(words, Kind.SPEECH, PERSON_PITCH_HZ, seconds)
+        clip = evolve(sound, audio=self.spoken.say(words, sound.audio))
         self.exchange.speak(leg, clip)
         return clip.length_s
 

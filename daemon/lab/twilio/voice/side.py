@@ -1,11 +1,13 @@
 """The voice side, put together on the same account, clock, schedule, courier and edge as the WhatsApp side."""
 
 from functools import partial
+from typing import Final
 
 import trio
 from attrs import define, field
 from quart import Blueprint
 
+from daemon.lab.spoken import Spoken
 from daemon.lab.twilio.rest import Edge
 from daemon.lab.twilio.voice.audible import Audible
 from daemon.lab.twilio.voice.documents import Documents
@@ -22,6 +24,9 @@ from daemon.lab.twilio.voice.rest_recordings import RecordingRoutes, recording_b
 from daemon.lab.twilio.voice.rooms import Rooms
 from daemon.lab.twilio.voice.script import Lines, Script
 
+# Where a moment's number stands, for what an agent says.
+AGENT: Final = "agent"
+
 
 class NoSuchNumberError(ValueError):
     """The account has no such telephone number."""
@@ -36,9 +41,13 @@ class VoiceSide:
     """Calls, conferences, streams, recordings, and the persons who take part in them.
 
     What is scripted and asked of it may be done from any task of the simulator's loop while it runs.
+
+    Attributes:
+        spoken: what its persons say, for who is to understand them.
     """
 
     ground: Ground
+    spoken: Spoken = field(factory=Spoken)
     lines: Lines = field(factory=Lines, init=False)
     exchange: Exchange = field(init=False)
     rooms: Rooms = field(init=False)
@@ -51,7 +60,7 @@ class VoiceSide:
         self.exchange = Exchange(ground=self.ground, lines=self.lines)
         self.rooms = self.exchange.rooms = Rooms(self.ground, self.exchange, player)
         self.recorder = Recorder(self.ground, self.exchange, documents, player)
-        self.people = People(self.ground, self.exchange)
+        self.people = People(self.ground, self.exchange, self.spoken)
         interpreter = Interpreter(self.ground, self.exchange, documents, player, self.rooms, self.recorder)
         self.exchange.perform = interpreter.perform
         self.exchange.attend = self.people.attend
@@ -101,6 +110,14 @@ class VoiceSide:
         """The person presses keys, one after the other."""
         leg = self.leg(call_sid)
         self.ground.spawn(partial(self.people.press, leg, keys), name=f"keys {call_sid}")
+
+    def agent_speaks(self, words: str) -> None:
+        """Tell the books that a simulated agent begins to be heard with this. Whose call it is nobody knows."""
+        self.ground.moments.tell("agent_speaks", "", AGENT, words)
+
+    def agent_said(self, words: str) -> None:
+        """As `agent_speaks`, when it has been heard to the end."""
+        self.ground.moments.tell("agent_said", "", AGENT, words)
 
     def blueprints(self, edge: Edge) -> list[Blueprint]:
         calls = CallRoutes(self.ground, self.exchange)
