@@ -1,10 +1,17 @@
 """`relevo lab`: the simulators of ElevenLabs and Twilio, alone."""
 
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
 import click
 import trio
 
 from daemon.cli.options import log_to_terminal
 from daemon.lab.serving import Lab, open_lab
+
+EXAMPLE_CALLER: Final = "+5215512345678"
+EXAMPLE_ADVISORS: Final = (("Jesús Ortega", "+525550000001"), ("Laura Gómez", "+525550000002"))
 
 
 @click.command()
@@ -57,3 +64,33 @@ def _introduce(running: Lab, public_url: str) -> None:
     click.echo(
         """# opening_template_variables = { "1" = "{{ name or 'cliente' }}", "2" = "{{ summary or '…' }}" }"""
     )
+    click.echo("# and two persons to whom callers may be put through:")
+    for name, phone in EXAMPLE_ADVISORS:
+        click.echo(f'# [[transfer.advisors]]\n# name = "{name}"\n# phone = "{phone}"')
+    _show_a_call(running.twilio_url)
+
+
+def _show_a_call(twilio_url: str) -> None:
+    """Somebody who asks for an advisor, with what one advisor and the other do; for a shell."""
+    (_, first), (_, second) = EXAMPLE_ADVISORS
+    lines = {
+        first: [{"answers": "silent"}],
+        second: [
+            {"steps": [{"at": "gather", "wait_s": 3, "press": "1"}, {"at": "joined", "say": "Buenas tardes"}]}
+        ],
+    }
+    steps = [
+        {"at": "agent_said@agent", "wait_s": 0.5, "say": "Quiero hablar con un asesor"},
+        {"at": "agent_said:otro asesor@agent", "wait_s": 0.5, "say": "Pruebe con otro asesor, por favor"},
+    ]
+    call = {"sender": EXAMPLE_CALLER, "script": {"steps": steps, "hang_up_after_s": 120}}
+    click.echo(
+        "# somebody calls; one advisor does not pick up, the other presses 1 (docs/lab.md, The telephone):"
+    )
+    for number, calls in lines.items():
+        click.echo(f"# curl -X PUT {twilio_url}/lab/lines/{number} -d '{_json({'calls': calls})}'")
+    click.echo(f"# curl -X POST {twilio_url}/lab/calls -d '{_json(call)}'")
+
+
+def _json(body: Mapping[str, Any]) -> str:
+    return json.dumps(body, ensure_ascii=False)

@@ -9,6 +9,10 @@ from quart_trio import QuartTrio
 
 from daemon.httpserver import Address, HttpServer, ServerLimits
 from daemon.lab.elevenlabs.app import ElevenLabsLab
+from daemon.lab.elevenlabs.receptionist import ReceptionistBrain
+from daemon.lab.sample_agents import CLIENT_TOOLS, text_agent, voice_agent
+from daemon.lab.spoken import Spoken
+from daemon.lab.twilio.account import Application, IncomingNumber
 from daemon.lab.twilio.app import TwilioLab
 from daemon.lab.twilio.whatsapp.templates import Template
 
@@ -17,46 +21,6 @@ HOST = "127.0.0.1"
 LIMITS = ServerLimits(connections_max=20_000, backlog=4096, head_timeout_s=60.0, drain_s=0.2)
 
 OPENING_TEMPLATE = "¡Hola, {{1}}! Hace un momento hablamos de: {{2}} ¿Le parece si seguimos por aquí?"
-
-_CLIENT_EVENTS = [
-    "conversation_initiation_metadata",
-    "ping",
-    "agent_response",
-    "agent_response_correction",
-    "agent_chat_response_part",
-    "agent_response_complete",
-    "client_tool_call",
-    "agent_tool_response",
-]
-_TEXT_AGENT = {
-    "name": "Seguimiento por WhatsApp",
-    "conversation_config": {
-        "agent": {
-            "first_message": "",
-            "language": "es",
-            "prompt": {"prompt": "Sigues por WhatsApp una conversación telefónica. {{call_summary}}"},
-            "dynamic_variables": {"dynamic_variable_placeholders": {"call_summary": "", "customer_name": ""}},
-        },
-        "turn": {"turn_timeout": -1},
-        "conversation": {"text_only": True, "max_duration_seconds": 3600, "client_events": _CLIENT_EVENTS},
-        "tts": {"model_id": "eleven_turbo_v2_5"},
-    },
-    "platform_settings": {
-        "overrides": {
-            "conversation_config_override": {
-                "agent": {"first_message": True, "language": True},
-                "conversation": {"text_only": True},
-            }
-        }
-    },
-}
-_VOICE_AGENT = {
-    "name": "Ventas por teléfono",
-    "conversation_config": {
-        "agent": {"first_message": "Hola, ¿hablo con {{name}}?", "language": "es"},
-        "tts": {"model_id": "eleven_turbo_v2_5"},
-    },
-}
 
 
 @frozen(kw_only=True)
@@ -70,11 +34,14 @@ class LabAccount:
     whatsapp_from: str = "+14155238886"
     text_agent_id: str = "agent_lab_whatsapp"
     voice_agent_id: str = "agent_lab_voice"
+    voice_number: str = "+525550000000"
+    twiml_app_sid: str = "AP" + "2cd3" * 8
     opening_template_sid: str = "HX" + "0be1" * 8
+    tool_token: str = "lab-tool-token-of-relevo"  # noqa: S105
 
     def environment(self, *, elevenlabs_url: str, twilio_url: str) -> Mapping[str, str]:
-        """The variables with which `relevo run` uses a lab at these origins; public URL, tokens and database are not
-        among them.
+        """The variables with which `relevo run` uses a lab at these origins; public URL, admin token and database are
+        not among them.
         """
         return {
             "ELEVENLABS_BASE_URL": elevenlabs_url,
@@ -86,6 +53,9 @@ class LabAccount:
             "TWILIO_ACCOUNT_SID": self.account_sid,
             "TWILIO_AUTH_TOKEN": self.auth_token,
             "TWILIO_WHATSAPP_FROM": self.whatsapp_from,
+            "TWILIO_NUMBER": self.voice_number,
+            "TWILIO_TWIML_APP_SID": self.twiml_app_sid,
+            "RELEVO_TOOL_TOKEN": self.tool_token,
         }
 
 
@@ -116,30 +86,20 @@ async def open_lab(
 ) -> AsyncIterator[Lab]:
     """Serve both simulators while the block runs.
 
-    `public_url` is where the daemon is called; without it no webhooks go out until the control routes say where.
+    `public_url` is where the daemon is called; without it no webhooks go out and nobody can be called until the control
+    routes say where. What is said on the telephones of the one is understood by the agents of the other.
     Without `sends_post_call_webhooks` finished calls have to be polled for.
 
     Raises:
         CannotListenError: a port is in use.
     """
     account = account or LabAccount()
-    with_webhooks = public_url is not None and sends_post_call_webhooks
-    elevenlabs = ElevenLabsLab(
-        api_key=account.api_key,
-        seed=seed,
-        webhook_url=f"{public_url}/api/webhook/elevenlabs" if with_webhooks else None,
-        webhook_secret=account.webhook_secret if with_webhooks else None,
-    )
-    elevenlabs.world.add_agent(_TEXT_AGENT, agent_id=account.text_agent_id)
-    elevenlabs.world.add_agent(_VOICE_AGENT, agent_id=account.voice_agent_id)
-    twilio = TwilioLab(
-        account_sid=account.account_sid,
-        auth_token=account.auth_token,
-        senders=[account.whatsapp_from],
-        incoming_url=f"{public_url}/api/webhook/twilio/incoming" if public_url is not None else None,
-        seed=seed,
-        templates=[Template(sid=account.opening_template_sid, body=OPENING_TEMPLATE)],
-    )
+    spoken = Spoken()
+    webhook_url = f"{public_url}/api/webhook/elevenlabs" if sends_post_call_webhooks else None
+    elevenlabs = _elevenlabs(account, spoken, webhook_url if public_url is not None else None, seed)
+    twilio = _twilio(account, spoken, public_url, seed)
+    elevenlabs.world.on_agent_speaks = twilio.voice.agent_speaks
+    elevenlabs.world.on_agent_said = twilio.voice.agent_said
     async with trio.open_nursery() as nursery:
         await nursery.start(elevenlabs.run, name="elevenlabs lab")
         await nursery.start(twilio.run, name="twilio lab")
@@ -150,6 +110,45 @@ async def open_lab(
             account=account, elevenlabs=elevenlabs, twilio=twilio, elevenlabs_url=first, twilio_url=second
         )
         nursery.cancel_scope.cancel(reason="lab closed")
+
+
+def _elevenlabs(account: LabAccount, spoken: Spoken, webhook_url: str | None, seed: int) -> ElevenLabsLab:
+    lab = ElevenLabsLab(
+        api_key=account.api_key,
+        seed=seed,
+        webhook_url=webhook_url,
+        webhook_secret=account.webhook_secret if webhook_url is not None else None,
+        voice_brain=ReceptionistBrain(),
+        spoken=spoken,
+    )
+    tool_ids = [lab.world.add_tool(config).id for config in CLIENT_TOOLS]
+    lab.world.add_agent(text_agent(), agent_id=account.text_agent_id)
+    lab.world.add_agent(voice_agent(tool_ids), agent_id=account.voice_agent_id)
+    return lab
+
+
+def _twilio(account: LabAccount, spoken: Spoken, public_url: str | None, seed: int) -> TwilioLab:
+    numbers, applications = [], []
+    if public_url is not None:
+        numbers.append(
+            IncomingNumber(
+                phone_number=account.voice_number,
+                voice_url=f"{public_url}/voice/incoming",
+                status_callback=f"{public_url}/voice/status",
+            )
+        )
+        applications.append(Application(sid=account.twiml_app_sid, voice_url=f"{public_url}/voice/agent"))
+    return TwilioLab(
+        account_sid=account.account_sid,
+        auth_token=account.auth_token,
+        senders=[account.whatsapp_from],
+        incoming_url=f"{public_url}/api/webhook/twilio/incoming" if public_url is not None else None,
+        seed=seed,
+        templates=[Template(sid=account.opening_template_sid, body=OPENING_TEMPLATE)],
+        numbers=numbers,
+        applications=applications,
+        spoken=spoken,
+    )
 
 
 async def _serve(
