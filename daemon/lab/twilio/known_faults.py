@@ -72,6 +72,8 @@ CALLBACK_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
 VOICE_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "call_fails": "the network cannot place a call (detail code, the SIP response, 503)",
+        "call_drops": "a call breaks off after it was answered (detail seconds, 5), as by a dead battery",
+        "redirect_late": "new orders over REST for a call are followed late (detail seconds, 2)",
         "picks_up_first": "a ringing telephone is picked up an instant before REST ends its call",
         "call_list_lags": "a new call does not show in the list at first (detail seconds, 5)",
         "document_late": "a document or sound is requested late (detail seconds, 5)",
@@ -85,6 +87,12 @@ VOICE_FAULTS: Final[Mapping[str, str]] = MappingProxyType(
         "app_leg_same_sid": "both legs of a call to an application show the same Call SID",
         "stream_refused": "a media stream's handshake fails with 502",
         "stream_late": "a media stream's handshake comes late (detail seconds, 3)",
+        "stream_start_late": "a media stream opens and its start message comes late (detail seconds, 5)",
+        "media_jitter": "a frame of a media stream is held up (detail seconds, 0.2), and those behind it, which then come "
+        "at once; more than a second is lost",
+        "media_lost": "a frame of a media stream never comes, and the count of its chunks has a gap",
+        "mark_lost": "a mark that was played is never told",
+        "mark_late": "a mark that was played is told late (detail seconds, 1)",
         "stream_drop": "a media stream breaks without a close frame (detail seconds after its start, 1)",
         "stream_no_stop": "a media stream's connection ends without the stop message",
         "stream_signature": "the handshake is signed otherwise (detail form: absent, slash, https, forged)",

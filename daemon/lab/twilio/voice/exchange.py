@@ -131,6 +131,8 @@ class Exchange:
         leg.answered.set()
         self._enter(leg, CallStatus.IN_PROGRESS)
         self.ground.schedule.after(leg.time_limit_s, partial(self.end, leg, CallStatus.COMPLETED))
+        if (drop_s := self.ground.strikes_s("call_drops", 5.0, text=leg.number)) is not None:
+            self.ground.schedule.after(drop_s, partial(self.end, leg, CallStatus.COMPLETED))
         self._tell(leg, "answered")
         if leg.inner:
             if leg.far is not None:

@@ -11,7 +11,7 @@ from daemon.lab.twilio.rest import Asked, Edge, Reply
 from daemon.lab.twilio.voice.calls import CallStatus
 from daemon.lab.twilio.voice.exchange import Exchange
 from daemon.lab.twilio.voice.ground import Ground
-from daemon.lab.twilio.voice.legs import Leg
+from daemon.lab.twilio.voice.legs import Leg, Program
 from daemon.lab.twilio.voice.ordering import (
     read_callback,
     read_fetch,
@@ -82,7 +82,7 @@ class CallRoutes:
         elif program is not None:
             if not leg.live:
                 raise RestError(400, 21220)
-            self.exchange.redirect(leg, program)
+            self._redirect(leg, program)
         return self._shown(leg)
 
     def delete(self, asked: Asked, sid: str) -> Reply:
@@ -122,6 +122,17 @@ class CallRoutes:
             raise RestError(400, 20001, "Invalid Status")
         stream.stop()
         return Reply(body=self._stream(stream, "stopped"))
+
+    def _redirect(self, leg: Leg, program: Program) -> None:
+        def redirect() -> None:
+            if leg.live:
+                self.exchange.redirect(leg, program)
+
+        late_s = self.ground.strikes_s("redirect_late", 2.0, text=leg.number)
+        if late_s is None:
+            redirect()
+        else:
+            self.ground.schedule.after(late_s, redirect)
 
     def _end(self, leg: Leg, status: str) -> None:
         if status == "completed":

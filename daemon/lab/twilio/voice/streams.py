@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import trio
@@ -24,6 +25,8 @@ OUTBOX_MAX: Final = 1_000
 # Whoever falls behind further, because time was skipped or the machine is busy, goes on from now.
 BEHIND_MAX_S: Final = 1.0
 HANDSHAKE_FAILED: Final = 31920
+# Of a parameter's name and value together (Twilio docs: voice/twiml/stream).
+PARAMETER_MAX: Final = 500
 
 
 class StreamEnd(Enum):
@@ -113,6 +116,8 @@ class MediaStream:
             await self.ground.sleep(late_s)
         if "?" in self.order.url:
             raise RefusedError("a query string in the stream's URL")
+        if any(len(name) + len(value) >= PARAMETER_MAX for name, value in self.order.parameters.items()):
+            raise RefusedError(f"a parameter of {PARAMETER_MAX} characters or more")
         return await open_socket(self.order.url, self._signed())
 
     def _signed(self) -> list[tuple[str, str]]:
@@ -133,7 +138,6 @@ class MediaStream:
         outbox, taken = trio.open_memory_channel[str](OUTBOX_MAX)
         self._outbox = outbox
         self._post(self._frames.connected())
-        self._post(self._frames.start(self.order.tracks, self.order.parameters))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write, socket, taken)
             nursery.start_soon(self._read, socket)
@@ -187,18 +191,34 @@ class MediaStream:
     def _give_back(self, names: Sequence[str]) -> None:
         for name in names:
             self._tell("mark", name)
-            self._post(self._frames.mark(name))
+            if self.ground.strikes("mark_lost", text=self.order.url):
+                continue
+            late_s = self.ground.strikes_s("mark_late", 1.0, text=self.order.url)
+            if late_s is None:
+                self._post_mark(name)
+            else:
+                self.ground.schedule.after(late_s, partial(self._post_mark, name))
+
+    def _post_mark(self, name: str) -> None:
+        self._post(self._frames.mark(name))
 
     async def _send_media(self) -> None:
-        """Every 20 ms what was heard in them, until cancelled."""
+        """The start, then every 20 ms what was heard in them, until cancelled."""
+        if (late_s := self.ground.strikes_s("stream_start_late", 5.0, text=self.order.url)) is not None:
+            await self.ground.sleep(late_s)
+        self._post(self._frames.start(self.order.tracks, self.order.parameters))
         began_s = at_s = self.ground.now_s
         while True:
             await self.ground.sleep_until(at_s + FRAME_S)
+            if (late_s := self.ground.strikes_s("media_jitter", 0.2, text=self.order.url)) is not None:
+                await self.ground.sleep(late_s)
             if self.ground.now_s - at_s > BEHIND_MAX_S:
                 at_s += (self.ground.now_s - at_s) // FRAME_S * FRAME_S - FRAME_S
             for track in self.order.tracks:
                 sound = self.ground.books.audible.mixed(self._heard(track), at_s, at_s + FRAME_S)
-                self._post(self._frames.media(track, round((at_s - began_s) * 1000), sound))
+                frame = self._frames.media(track, round((at_s - began_s) * 1000), sound)
+                if not self.ground.strikes("media_lost", text=self.order.url):
+                    self._post(frame)
             at_s += FRAME_S
 
     def _heard(self, track: str) -> frozenset[Signal]:
