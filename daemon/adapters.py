@@ -5,18 +5,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import trio
+from attrs import frozen
+from twilio.rest import Client  # type: ignore[import-untyped]
 
 from actors.alerts import Alerts
 from actors.ports import WallClock
 from daemon.elevenlabs.agent_socket import AgentSessions
 from daemon.elevenlabs.rest import RestApi
+from daemon.elevenlabs.speech import Speech
 from daemon.rules import lockout_rules
 from daemon.settings import Settings
 from daemon.store.embedded import embedded_server
 from daemon.store.migrate import migrate
 from daemon.store.pool import Pool, PoolLimits, PoolShare, open_pool
 from daemon.twilio.messaging import TwilioMessaging
-from daemon.twilio.transport import Limits, open_transport, sdk_client
+from daemon.twilio.telephony import TwilioTelephony
+from daemon.twilio.transport import Limits, Transport, open_transport, sdk_client
+from daemon.voice.music import HoldMusic
 from daemon.web.admin.guard import AdminGuard
 from daemon.web.admin.lockout import Lockout
 from daemon.web.admin.session import Sessions
@@ -72,8 +77,16 @@ async def open_elevenlabs(settings: Settings) -> AsyncIterator[RestApi]:
         )
 
 
+@frozen(kw_only=True)
+class TwilioApi:
+    """Twilio's REST API: the SDK's client and what it travels over."""
+
+    transport: Transport
+    client: Client
+
+
 @asynccontextmanager
-async def open_messaging(settings: Settings, clock: WallClock) -> AsyncIterator[TwilioMessaging]:
+async def open_twilio(settings: Settings) -> AsyncIterator[TwilioApi]:
     async with open_transport(Limits(deadline_s=settings.twilio.request_timeout_s)) as transport:
         client = sdk_client(
             transport,
@@ -81,21 +94,57 @@ async def open_messaging(settings: Settings, clock: WallClock) -> AsyncIterator[
             auth_token=settings.secrets.twilio_auth_token,
             base_url=settings.twilio.base_url,
         )
-        yield TwilioMessaging(
-            client=client,
-            sender=settings.twilio.whatsapp_from,
-            public_url=settings.http.public_url,
-            clock=clock,
-            vendor_now=transport.vendor_now,
-        )
+        yield TwilioApi(transport=transport, client=client)
+
+
+def messaging(settings: Settings, api: TwilioApi, clock: WallClock) -> TwilioMessaging:
+    return TwilioMessaging(
+        client=api.client,
+        sender=settings.twilio.whatsapp_from,
+        public_url=settings.http.public_url,
+        clock=clock,
+        vendor_now=api.transport.vendor_now,
+    )
+
+
+def telephony(settings: Settings, api: TwilioApi, clock: WallClock) -> TwilioTelephony:
+    return TwilioTelephony(
+        client=api.client,
+        transport=api.transport,
+        number=settings.twilio.voice_number,
+        app_sid=settings.twilio.twiml_app_sid,
+        public_url=settings.http.public_url,
+        clock=clock,
+    )
+
+
+def speech(settings: Settings, api: RestApi, alerts: Alerts) -> Speech:
+    return Speech(
+        api=api,
+        agent_id=settings.elevenlabs.voice_agent_id,
+        folder=settings.store.data_dir / "speech",
+        alerts=alerts,
+        cache_max_mib=settings.voice.speech_cache_mib,
+    )
+
+
+@asynccontextmanager
+async def open_music(settings: Settings, alerts: Alerts) -> AsyncIterator[HoldMusic]:
+    """The hold music: the daemon's own at once, and the company's once its watcher has fetched it."""
+    async with httpx.AsyncClient() as client:
+        yield HoldMusic(url=settings.transfer.hold_music_url, client=client, alerts=alerts)
 
 
 def agent_sessions(
-    settings: Settings, api: RestApi, *, on_frame: Callable[[str, str], None] | None = None
+    settings: Settings,
+    api: RestApi,
+    *,
+    start_timeout_s: float | None = None,
+    on_frame: Callable[[str, str], None] | None = None,
 ) -> AgentSessions:
     return AgentSessions(
         sign=api.signed_url,
-        start_timeout_s=settings.elevenlabs.start_timeout_s,
+        start_timeout_s=start_timeout_s or settings.elevenlabs.start_timeout_s,
         send_timeout_s=SEND_TIMEOUT_S,
         connects=trio.CapacityLimiter(settings.elevenlabs.connect_concurrency),
         on_frame=on_frame,

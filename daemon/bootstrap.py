@@ -33,12 +33,24 @@ from actors.watch.outbox import Outbox
 from actors.watch.readmission import Readmission
 from actors.watch.recovery import Recovery
 from actors.watch.status_intake import StatusIntake
-from daemon.adapters import agent_sessions, open_elevenlabs, open_messaging, open_store, pool_share
+from daemon.adapters import (
+    TwilioApi,
+    agent_sessions,
+    messaging,
+    open_elevenlabs,
+    open_music,
+    open_store,
+    open_twilio,
+    pool_share,
+    speech,
+    telephony,
+)
 from daemon.clock import SystemClock
 from daemon.elevenlabs.rest import CallSource, RestApi
 from daemon.httpserver import Address, HttpServer
 from daemon.lifecycle import Lifecycle
 from daemon.listeners import Listeners
+from daemon.live_calls import LiveCalls
 from daemon.observability.loop_monitor import LoopMonitor
 from daemon.observability.metrics import PrometheusMetrics
 from daemon.rules import (
@@ -61,6 +73,7 @@ from daemon.store.overview import PostgresOverview
 from daemon.store.pool import Pool, PoolShare
 from daemon.store.recovery import PostgresRecovery
 from daemon.twilio.messaging import TwilioMessaging
+from daemon.voice.music import HoldMusic
 
 _log = structlog.get_logger(__name__)
 
@@ -95,14 +108,17 @@ async def open_daemon(settings: Settings, lifecycle: Lifecycle) -> AsyncIterator
     """
     async with AsyncExitStack() as stack:
         clock = SystemClock()
+        alerts = Alerts(clock)
         pool = await stack.enter_async_context(open_store(settings))
         parts = _Parts(
             settings=settings,
             lifecycle=lifecycle,
             pool=pool,
             api=await stack.enter_async_context(open_elevenlabs(settings)),
-            messaging=await stack.enter_async_context(open_messaging(settings, clock)),
+            twilio=await stack.enter_async_context(open_twilio(settings)),
+            music=await stack.enter_async_context(open_music(settings, alerts)),
             clock=clock,
+            alerts=alerts,
         )
         async with trio.open_nursery() as nursery:
             daemon = await parts.start(nursery)
@@ -121,12 +137,14 @@ class _Parts:
     lifecycle: Lifecycle
     pool: Pool
     api: RestApi
-    messaging: TwilioMessaging
+    twilio: TwilioApi
+    music: HoldMusic
     clock: SystemClock
+    alerts: Alerts
+    messaging: TwilioMessaging = field(init=False)
     share: PoolShare = field(init=False)
     metrics: PrometheusMetrics = field(factory=PrometheusMetrics)
     loop_monitor: LoopMonitor = field(init=False)
-    alerts: Alerts = field(init=False)
     budget: SocketBudget = field(init=False)
     access: AgentAccess = field(init=False)
     supervisor: Supervisor = field(init=False)
@@ -135,13 +153,14 @@ class _Parts:
     holds: Holds = field(init=False)
     intake: CallIntake = field(init=False)
     monitor: CallMonitor = field(init=False)
+    live_calls: LiveCalls | None = field(default=None, init=False)
     servers: list[HttpServer] = field(factory=list, init=False)
 
     def __attrs_post_init__(self) -> None:
         # Actors can wait for the database, Twilio cannot.
         self.share = pool_share(self.settings, self.pool)
+        self.messaging = messaging(self.settings, self.twilio, self.clock)
         self.loop_monitor = LoopMonitor(self.metrics)
-        self.alerts = Alerts(self.clock)
         self.budget = SocketBudget(self.settings.conversation.max_open_sockets)
         self.access = AgentAccess(access_rules(self.settings), budget=self.budget, alerts=self.alerts)
         self.supervisor = Supervisor(metrics=self.metrics)
@@ -173,6 +192,8 @@ class _Parts:
             clock=self.clock,
             alerts=self.alerts,
         )
+        if self.settings.elevenlabs.voice_agent_id:
+            self.live_calls = self._make_live_calls()
 
     async def start(self, nursery: trio.Nursery) -> Daemon:
         """Start everything; returns once both listeners are up."""
@@ -193,6 +214,8 @@ class _Parts:
 
     async def drain(self) -> None:
         """Finish what is under way within `http.drain_s`; the rest stays in the database."""
+        if self.live_calls is not None:
+            self.live_calls.begin_drain()
         with trio.move_on_after(self.settings.http.drain_s):
             # The outbox goes on: what the last turns leave in it is still to be sent.
             for name in [name for name in WATCHERS if name != "outbox"]:
@@ -201,7 +224,11 @@ class _Parts:
                 self.conversations.post(person_id, Nudge.FINISH)
             self.conversations.close()
             await self.conversations.until_empty()
+            if self.live_calls is not None:
+                await self.live_calls.drain()
             await self.outbox.until_idle()
+        if self.live_calls is not None:
+            self.live_calls.close()
         public = self.servers[-1]
         with trio.move_on_after(CLOSING_S):
             await public.drain()
@@ -246,6 +273,7 @@ class _Parts:
             "call_monitor": self.monitor.run,
             "idle_reaper": reaper.run,
             "readmission": readmission.run,
+            **(self.live_calls.watchers if self.live_calls is not None else {}),
         }
         for name, run in watchers.items():
             await self.supervisor.start(
@@ -319,6 +347,24 @@ class _Parts:
             on_released=lambda person_id: self.alerts.settle(f"parked_{person_id}"),
         )
 
+    def _make_live_calls(self) -> LiveCalls:
+        settings = self.settings
+        return LiveCalls(
+            settings=settings,
+            pool=self.pool,
+            share=self.share,
+            telephony=telephony(settings, self.twilio, self.clock),
+            speech=speech(settings, self.api, self.alerts),
+            sessions=agent_sessions(settings, self.api, start_timeout_s=settings.voice.agent_start_s),
+            music=self.music,
+            supervisor=self.supervisor,
+            details_due=self.monitor.details_due,
+            outbox_due=self.outbox.due,
+            clock=self.clock,
+            alerts=self.alerts,
+            metrics=self.metrics,
+        )
+
     def _make_status(self) -> DaemonStatus:
         return DaemonStatus(
             version=VERSION,
@@ -328,6 +374,7 @@ class _Parts:
             overview=PostgresOverview(self.pool),
             supervisor=self.supervisor,
             conversations=self.conversations,
+            live_calls=self.live_calls.active if self.live_calls is not None else None,
             budget=self.budget,
             monitor=self.monitor,
             alerts=self.alerts,
@@ -347,6 +394,7 @@ class _Parts:
             statuses=self._make_status_intake(),
             details_due=self.monitor.details_due,
             process_batch=self._process_batch,
+            live_calls=self.live_calls,
             clock=self.clock,
             alerts=self.alerts,
             metrics=self.metrics,

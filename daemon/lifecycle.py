@@ -26,6 +26,11 @@ class Lifecycle:
     def is_serving(self) -> bool:
         return self.phase is Phase.SERVING
 
+    @property
+    def is_up(self) -> bool:
+        """Serving, or finishing what is under way."""
+        return self.phase is not Phase.STARTING
+
     def begin_serving(self) -> None:
         if self.phase is Phase.STARTING:
             self.phase = Phase.SERVING

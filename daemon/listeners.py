@@ -1,6 +1,7 @@
 """The two listeners: their routes, and what each is let have. A part of the composition root."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from attrs import frozen
 
@@ -15,8 +16,9 @@ from actors.watch.status_intake import StatusIntake
 from daemon.adapters import admin_guard
 from daemon.elevenlabs.webhook import SignatureCheck as CallSignature
 from daemon.elevenlabs.webhook import check_signature, read_call_news
-from daemon.httpserver import HttpServer
+from daemon.httpserver import App, HttpServer
 from daemon.lifecycle import Lifecycle
+from daemon.live_calls import LiveCalls
 from daemon.observability.metrics import PrometheusMetrics
 from daemon.rules import server_limits
 from daemon.settings import Settings
@@ -27,7 +29,7 @@ from daemon.twilio.inbound import read_message, read_status
 from daemon.twilio.signature import SignatureCheck
 from daemon.web.admin.pages import AdminPages
 from daemon.web.admin.routes import AdminRoutes
-from daemon.web.app import make_app
+from daemon.web.app import Routes, make_app
 from daemon.web.door import TwilioDoor
 from daemon.web.elevenlabs import ElevenLabsWebhook
 from daemon.web.express import Express
@@ -42,6 +44,7 @@ class Listeners:
     Attributes:
         details_due: tells the call monitor that a call wants its details.
         process_batch: follow every finished recipient of a batch up now; None for an unknown batch.
+        live_calls: None where no agent speaks; then there are no voice routes.
     """
 
     settings: Settings
@@ -53,6 +56,7 @@ class Listeners:
     statuses: StatusIntake
     details_due: Callable[[], None]
     process_batch: Callable[[str], Awaitable[Batch | None]]
+    live_calls: LiveCalls | None
     clock: WallClock
     alerts: Alerts
     metrics: PrometheusMetrics
@@ -108,11 +112,12 @@ class Listeners:
         settings = self.settings
         secrets = settings.secrets
         tokens = [secrets.twilio_auth_token, secrets.twilio_auth_token_secondary]
+        is_signed = SignatureCheck(settings.http.public_url, tokens)
         whatsapp = WhatsAppWebhooks(
             door=TwilioDoor(
                 account_sid=secrets.twilio_account_sid,
                 max_body_bytes=settings.http.max_body_bytes,
-                is_signed=SignatureCheck(settings.http.public_url, tokens).form,
+                is_signed=is_signed.form,
                 is_open=lambda: self.lifecycle.is_serving,
             ),
             inbox=PostgresInbox(self.pool),
@@ -133,16 +138,24 @@ class Listeners:
             max_body_bytes=settings.http.transcript_max_bytes,
             store_timeout_s=settings.http.request_timeout_s,
         )
+        # A call that goes on is served while the daemon drains.
+        voice: dict[str, Any] = {"is_signed": is_signed, "is_open": lambda: self.lifecycle.is_up}
+        routes: list[Routes] = [elevenlabs]
+        if self.live_calls is not None:
+            routes.append(self.live_calls.sounds(**voice))
         app = make_app(
             "public",
-            [elevenlabs],
+            routes,
             max_body_bytes=settings.http.transcript_max_bytes,
             request_timeout_s=settings.http.request_timeout_s,
             count=self.metrics.http_request,
         )
-        express = Express(views=whatsapp.views, otherwise=app, count=self.metrics.http_request)
+        views = {**whatsapp.views, **(self.live_calls.views(**voice) if self.live_calls is not None else {})}
+        served: App = Express(views=views, otherwise=app, count=self.metrics.http_request)
+        if self.live_calls is not None:
+            served = self.live_calls.stream_route(is_signed=is_signed, otherwise=served)
         return HttpServer(
-            express,
+            served,
             name="public",
             host=settings.http.host,
             port=settings.http.port,

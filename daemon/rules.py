@@ -7,6 +7,10 @@ from actors.conversation.agent_access import AccessRules
 from actors.conversation.turn import CoalescingRules
 from actors.conversation.turn_in_flight import TurnRules
 from actors.conversation.world import ConversationRules
+from actors.live_call.course import CallRules
+from actors.live_call.mixing import BedRules
+from actors.live_call.voicemail import VoicemailRules
+from actors.live_call.world import LiveCallRules
 from actors.messages import Purpose
 from actors.watch.call_intake import FollowUpPolicy
 from actors.watch.call_monitor import MonitorRules
@@ -15,6 +19,7 @@ from actors.watch.inbox_check import InboxCheckRules
 from actors.watch.outbox import OutboxRules
 from daemon.httpserver import ServerLimits
 from daemon.settings import Settings
+from daemon.voice.bridge import BridgeRules
 from daemon.web.admin.lockout import LockoutRules
 
 
@@ -132,3 +137,49 @@ def inbox_check_rules(settings: Settings) -> InboxCheckRules:
         lookback=timedelta(hours=settings.monitor.lookback_hours),
         default_agent_id=settings.elevenlabs.text_agent_id,
     )
+
+
+def live_call_rules(settings: Settings) -> LiveCallRules:
+    voice = settings.voice
+    return LiveCallRules(
+        steps=CallRules(
+            ring_s=settings.transfer.ring_timeout_s,
+            agent_join_s=voice.agent_join_s,
+            gate_s=voice.accept_s,
+            call_max_s=voice.call_max_s,
+        ),
+        agent_id=settings.elevenlabs.voice_agent_id,
+        text_agent_id=settings.elevenlabs.text_agents.get(
+            settings.elevenlabs.voice_agent_id, settings.elevenlabs.text_agent_id
+        ),
+        advisor_talk_max_s=voice.advisor_talk_max_s,
+        history_messages=settings.conversation.history_messages,
+        follows_up=voice.follow_up,
+    )
+
+
+def voicemail_rules(settings: Settings) -> VoicemailRules:
+    voice = settings.voice
+    return VoicemailRules(
+        link_hours=voice.recording_link_hours,
+        template_sid=settings.transfer.message_template_sid,
+        text_agent_id=settings.elevenlabs.text_agent_id,
+        # Twilio's MP3 has 32 kbit/s at most; twice that for the longest message, and room for what it adds to it.
+        max_bytes=voice.recording_max_s * 8_000 + 1024**2,
+        keeps_at_twilio=voice.keep_recordings_at_twilio,
+    )
+
+
+def bed_rules(settings: Settings) -> BedRules:
+    voice = settings.voice
+    return BedRules(
+        level=voice.music_level,
+        ducked_level=voice.music_ducked_level,
+        fade_s=0.8,
+        duck_s=0.15,
+        release_s=0.6,
+    )
+
+
+def bridge_rules(settings: Settings) -> BridgeRules:
+    return BridgeRules(uplink_frames=settings.voice.uplink_frames)

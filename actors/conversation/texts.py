@@ -93,10 +93,10 @@ class Texts:
     def __init__(self, sources: TextSources) -> None:
         self.fallback = tidy(sources.fallback)
         self._left_out = one_line(sources.left_out)
-        self._opening = _compile("opening", sources.opening)
-        self._opening_without_summary = _compile("opening_without_summary", sources.opening_without_summary)
+        self._opening = compile_text("opening", sources.opening)
+        self._opening_without_summary = compile_text("opening_without_summary", sources.opening_without_summary)
         self._follow_ups = {
-            outcome: _compile(outcome, source)
+            outcome: compile_text(outcome, source)
             for outcome, source in sources.follow_ups.items()
             if not is_blank(source)
         }
@@ -118,7 +118,7 @@ class Texts:
             TextError: the template failed with these values.
         """
         template = self._opening_without_summary if is_blank(facts.summary) else self._opening
-        return _render(template, _context(facts))
+        return render_text(template, _context(facts))
 
     def render_follow_up(self, outcome: CallOutcome, facts: CallFacts) -> str | None:
         """The first message after a call with this outcome; None when the outcome gets none.
@@ -129,7 +129,7 @@ class Texts:
         if outcome is CallOutcome.COMPLETED:
             return self.render_opening(facts)
         template = self._follow_ups.get(outcome)
-        return None if template is None else _render(template, _context(facts))
+        return None if template is None else render_text(template, _context(facts))
 
     def render_template_variables(self, purpose: Purpose, facts: CallFacts) -> Mapping[str, str]:
         """`ContentVariables` of the WhatsApp template of this purpose.
@@ -142,7 +142,7 @@ class Texts:
         """
         context = _context(facts)
         return {
-            key: _shorten(one_line(_render(template, context)))
+            key: _shorten(one_line(render_text(template, context)))
             for key, template in self._template_variables[purpose].items()
         }
 
@@ -167,7 +167,7 @@ def find_flaw(source: str, *, needs_summary: bool = False) -> TemplateFlaw | Non
     bare = CallFacts(summary="…") if needs_summary else CallFacts()
     for facts, label in ((_FULL_SAMPLE, "that left everything"), (bare, "that left no name and no details")):
         try:
-            _render(template, _context(facts))
+            render_text(template, _context(facts))
         except TextError as error:
             return TemplateFlaw(
                 line=_line_in_template(error.__cause__), sentence=f"fails for a call {label}: {error}"
@@ -241,7 +241,12 @@ def _clean_value(value: object) -> object:
     return value
 
 
-def _compile(label: str, source: str) -> Template:
+def compile_text(label: str, source: str) -> Template:
+    """A template of the operator's, to be rendered in the sandbox.
+
+    Raises:
+        TextError: it is none.
+    """
     try:
         return _ENVIRONMENT.from_string(source)
     # As in find_flaw.
@@ -250,10 +255,15 @@ def _compile(label: str, source: str) -> Template:
 
 
 def _compile_variables(label: str, sources: Mapping[str, str]) -> Mapping[str, Template]:
-    return {key: _compile(f"{label} variable {key}", source) for key, source in sources.items()}
+    return {key: compile_text(f"{label} variable {key}", source) for key, source in sources.items()}
 
 
-def _render(template: Template, context: Mapping[str, object]) -> str:
+def render_text(template: Template, context: Mapping[str, object]) -> str:
+    """A text with these values, tidied, never blank.
+
+    Raises:
+        TextError: the template failed with these values, or left nothing.
+    """
     try:
         text = tidy(template.render(context))
     # A template is a program of the operator's: whatever it raises is a flaw of that text, and the caller

@@ -19,6 +19,7 @@ _ANSWER_S = (0.5, 1, 2, 3, 5, 8, 13, 21, 34, 60, 120)
 _SESSION_START_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30)
 _OUTBOX_WAIT_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 _LOOP_DELAY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LIVE_CALL_S = (5, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 # RFC 6455, 7.4.1, ElevenLabs' own, and the HTTP statuses of a handshake that failed.
@@ -44,7 +45,7 @@ OTHER = "other"
 
 
 class PrometheusMetrics:
-    """Every metric, in a registry of its own. Implements `actors.metrics.Metrics`."""
+    """Every metric, in a registry of its own. Implements `actors.metrics.Metrics` and `CallMetrics` of live calls."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -88,6 +89,15 @@ class PrometheusMetrics:
         )
         self._calls = Counter(
             "relevo_calls_found", "Finished calls by where and how", ["source", "outcome"], registry=registry
+        )
+        self._live_calls = Counter(
+            "relevo_live_calls", "Live calls that have ended, by how", ["ending"], registry=registry
+        )
+        self._live_call_time = Histogram(
+            "relevo_live_call_seconds", "Length of live calls", buckets=_LIVE_CALL_S, registry=registry
+        )
+        self._transfers = Counter(
+            "relevo_transfers", "Advisors who were called, by what came of it", ["outcome"], registry=registry
         )
         self._queues = Gauge("relevo_queue_length", "Messages that wait", ["queue"], registry=registry)
         self._loop_delay = Histogram(
@@ -149,6 +159,13 @@ class PrometheusMetrics:
 
     def call_found(self, source: str, outcome: str, /) -> None:
         self._calls.labels(self._word("source", source), self._word("outcome", outcome)).inc()
+
+    def live_call_ended(self, ending: str, seconds: float, /) -> None:
+        self._live_calls.labels(self._word("ending", ending)).inc()
+        self._live_call_time.observe(seconds)
+
+    def transfer_ended(self, outcome: str, /) -> None:
+        self._transfers.labels(self._word("transfer", outcome)).inc()
 
     def http_request(self, route: str, status: int, seconds: float, /) -> None:
         """A request was answered. `route` is the pattern that matched, never the path."""

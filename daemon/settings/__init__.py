@@ -18,6 +18,8 @@ from daemon.settings.model import (
     TextSettings,
     TransferSettings,
     TwilioSettings,
+    VoiceSettings,
+    VoiceTextSettings,
     WhatsAppSettings,
 )
 from daemon.settings.problems import Problem, SettingsError
@@ -42,6 +44,8 @@ __all__ = [
     "TextSettings",
     "TransferSettings",
     "TwilioSettings",
+    "VoiceSettings",
+    "VoiceTextSettings",
     "WhatsAppSettings",
     "load_settings",
 ]

@@ -9,10 +9,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, TypeAlias
 
-from attrs import Factory, field, frozen
+from attrs import Factory, asdict, field, frozen
 
 from actors.calls import CallOutcome
 from actors.conversation.texts import TextSources
+from actors.live_call.wording import WordSources
 from daemon.settings import rules, spanish
 from daemon.settings.rules import Between, CallText
 
@@ -210,7 +211,66 @@ class TransferSettings:
     ring_timeout_s: Annotated[float, Between(0.01, 600)] = 25.0
     hold_music_url: Annotated[str, rules.media_url] = ""
     message_template_sid: Identifier = ""
+    message_template_variables: Annotated[Mapping[str, str], rules.word_variables] = Factory(
+        lambda: {"1": spanish.NOTICE_NAME, "2": spanish.NOTICE_LINK}
+    )
     advisors: Sequence[Advisor] = ()
+
+
+@frozen(kw_only=True)
+class VoiceSettings:
+    """Live calls."""
+
+    calls_max: Annotated[int, Between(1, 10_000)] = 100
+    call_max_s: Annotated[int, Between(60, 14_400)] = 3600
+    advisor_talk_max_s: Annotated[int, Between(60, 14_400)] = 3600
+    agent_join_s: Deadline = 12.0
+    agent_start_s: Deadline = 10.0
+    accept_s: Deadline = 25.0
+    uplink_frames: Annotated[int, Between(1, 5)] = 2
+    music_level: Annotated[float, Between(0, 1)] = 0.6
+    music_ducked_level: Annotated[float, Between(0, 1)] = 0.15
+    speech_cache_mib: Annotated[int, Between(1, 100_000)] = 200
+    recording_max_s: Annotated[int, Between(5, 600)] = 120
+    recording_link_hours: Annotated[int, Between(1, 24 * 30)] = 72
+    keep_recordings_at_twilio: bool = False
+    sweep_every_s: Deadline = 10.0
+    follow_up: bool = True
+    require_stream_signature: bool = False
+
+
+WordText: TypeAlias = Annotated[str, rules.word_text]
+
+
+@frozen(kw_only=True)
+class VoiceTextSettings:
+    """See `actors.live_call.wording.WordSources`."""
+
+    whisper: WordText = spanish.WHISPER
+    press_one: WordText = spanish.PRESS_ONE
+    caller_gone: WordText = spanish.CALLER_GONE
+    busy: WordText = spanish.BUSY
+    menu: WordText = spanish.MENU
+    voicemail: WordText = spanish.VOICEMAIL
+    nothing_recorded: WordText = spanish.NOTHING_RECORDED
+    recorded: WordText = spanish.RECORDED
+    goodbye: WordText = spanish.GOODBYE
+    tool_calling: WordText = spanish.TOOL_CALLING
+    tool_nobody: WordText = spanish.TOOL_NOBODY
+    tool_recording: WordText = spanish.TOOL_RECORDING
+    tool_not_now: WordText = spanish.TOOL_NOT_NOW
+    told_calling: WordText = spanish.TOLD_CALLING
+    told_nobody: WordText = spanish.TOLD_NOBODY
+    told_missed: WordText = spanish.TOLD_MISSED
+    told_joined: WordText = spanish.TOLD_JOINED
+    told_left: WordText = spanish.TOLD_LEFT
+    back_after_loss: WordText = spanish.BACK_AFTER_LOSS
+    back_after_missed: WordText = spanish.BACK_AFTER_MISSED
+    back_after_advisor: WordText = spanish.BACK_AFTER_ADVISOR
+    notice: WordText = spanish.NOTICE
+    note_talked: WordText = spanish.NOTE_TALKED
+    note_missed: WordText = spanish.NOTE_MISSED
+    note_message: WordText = spanish.NOTE_MESSAGE
 
 
 @frozen(kw_only=True)
@@ -257,6 +317,8 @@ class Settings:
     follow_up: FollowUpSettings = FollowUpSettings()
     texts: TextSettings = TextSettings()
     transfer: TransferSettings = TransferSettings()
+    voice: VoiceSettings = VoiceSettings()
+    voice_texts: VoiceTextSettings = VoiceTextSettings()
     contact_hours: ContactHoursSettings = ContactHoursSettings()
     log: LogSettings = LogSettings()
     secrets: Secrets = Secrets()
@@ -273,3 +335,7 @@ class Settings:
             opening_variables=self.whatsapp.opening_template_variables,
             reopen_variables=self.whatsapp.reopen_template_variables,
         )
+
+    @property
+    def word_sources(self) -> WordSources:
+        return WordSources(**asdict(self.voice_texts))

@@ -16,6 +16,7 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from actors.conversation.texts import find_flaw, is_blank
+from actors.live_call.wording import WORD_VARIABLES, find_word_flaw
 from daemon.settings.problems import UnfitError, show
 
 _Number = TypeVar("_Number", int, float)
@@ -196,6 +197,27 @@ class CallText:
         return source
 
 
+def word_text(source: str) -> str:
+    """A template of a live call's words."""
+    if is_blank(source):
+        raise UnfitError("must not be empty")
+    flaw = find_word_flaw(source)
+    if flaw is not None:
+        raise UnfitError(flaw, mend=f"mend the template; its variables are {', '.join(WORD_VARIABLES)}")
+    return source
+
+
+def word_variables(sources: Mapping[str, str]) -> Mapping[str, str]:
+    """As `template_variables`, with the variables of a live call's words."""
+    for name, source in sources.items():
+        _check_variable_name(name)
+        try:
+            word_text(source)
+        except UnfitError as error:
+            raise UnfitError(f"variable {show(name)}: {error}", mend=error.mend) from None
+    return sources
+
+
 def plain_text(text: str) -> str:
     """A text that goes out as it stands."""
     if "{{" in text or "{%" in text:
@@ -216,13 +238,17 @@ def template_variables(sources: Mapping[str, str]) -> Mapping[str, str]:
     """Names and values for the `ContentVariables` of a WhatsApp template."""
     check = CallText()
     for name, source in sources.items():
-        if not _TEMPLATE_VARIABLE_NAME.fullmatch(name):
-            raise UnfitError(f'{show(name)} cannot be the name of a variable; they are "1", "2" and so on')
+        _check_variable_name(name)
         try:
             check(source)
         except UnfitError as error:
             raise UnfitError(f"variable {show(name)}: {error}", mend=error.mend) from None
     return sources
+
+
+def _check_variable_name(name: str) -> None:
+    if not _TEMPLATE_VARIABLE_NAME.fullmatch(name):
+        raise UnfitError(f'{show(name)} cannot be the name of a variable; they are "1", "2" and so on')
 
 
 def is_lab_host(host: str) -> bool:

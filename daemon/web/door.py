@@ -47,6 +47,16 @@ class Request(Protocol):
     def body(self) -> AsyncIterable[bytes]: ...
 
 
+class QuerySignatureCheck(Protocol):
+    def __call__(self, target: str, signature: str | None, /) -> bool:
+        """Whether Twilio signed a GET of this path and query."""
+        ...
+
+
+def _refused(_target: str, _signature: str | None) -> bool:
+    return False
+
+
 class SignatureCheck(Protocol):
     def __call__(self, target: str, fields: Sequence[tuple[str, str]], signature: str | None, /) -> bool:
         """Whether Twilio signed this very form.
@@ -91,12 +101,14 @@ class TwilioDoor:
 
     Attributes:
         is_open: false while the daemon starts or drains.
+        is_query_signed: for routes that are asked by GET; without it these are closed.
     """
 
     account_sid: str
     max_body_bytes: int
     is_signed: SignatureCheck
     is_open: Callable[[], bool]
+    is_query_signed: QuerySignatureCheck = _refused
 
     async def form(self, request: Request) -> Mapping[str, str]:
         """The form of a signed request; of a repeated field the first value counts.
@@ -117,12 +129,28 @@ class TwilioDoor:
                 hint="see http.public_url and TWILIO_AUTH_TOKEN",
             )
             raise HttpError(status=403, code="bad_signature", message="the signature is missing or wrong")
-        form = dict(reversed(pairs))
-        if form.get("AccountSid") != self.account_sid:
+        return self._of_account(pairs)
+
+    def query(self, request: Request) -> Mapping[str, str]:
+        """The query of a signed GET, as `form`.
+
+        Raises:
+            HttpError: 503 while closed, 400 and 403 as for a form.
+        """
+        require_open(self.is_open)
+        pairs = _pairs(request.scope["query_string"])
+        signature = request.headers.get("X-Twilio-Signature", "")
+        if not self.is_query_signed(_target(request), signature):
+            raise HttpError(status=403, code="bad_signature", message="the signature is missing or wrong")
+        return self._of_account(pairs)
+
+    def _of_account(self, pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+        fields = dict(reversed(pairs))
+        if fields.get("AccountSid") != self.account_sid:
             raise HttpError(
                 status=403, code="wrong_account", message="this is another account's", field="AccountSid"
             )
-        return form
+        return fields
 
 
 def require_open(is_open: Callable[[], bool]) -> None:

@@ -1,0 +1,114 @@
+"""The switchboard: how the routes and the streams reach a live call, and wait for its answer.
+
+The call's actor answers in milliseconds. Who waits on the telephone is never kept longer than `answer_s`: then the
+request is answered without it, and what happened is taken in all the same.
+"""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+from attrs import frozen
+
+from actors.live_call import events
+from actors.live_call.effects import Answer
+from actors.live_call.line import Line, LineEvent, Report
+from actors.live_call.mail import Admit, Answered, AskForAdvisor, AwaitSid, CallMessage, Happened, OnLine
+from actors.live_call.ports import LiveCall, LiveCallStore
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import Mode
+from actors.live_call.world import ActiveCalls, Tokens
+from actors.ports import WallClock
+from actors.runtime.mailbox import ActorGoneError, Reply
+
+_log = structlog.get_logger(__name__)
+
+
+@frozen(kw_only=True)
+class Switchboard:
+    """Used by the voice routes and by the stream route.
+
+    Attributes:
+        post: a message for a live call; false when it cannot be taken.
+        mode: of calls that begin now.
+        active: the calls that there are now.
+        calls_max: at a time; the next caller hears that all lines are busy.
+    """
+
+    store: LiveCallStore
+    post: Callable[[int, CallMessage], bool]
+    tokens: Tokens
+    clock: WallClock
+    mode: Mode
+    active: ActiveCalls
+    calls_max: int
+    answer_s: float = 4.0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.active) >= self.calls_max
+
+    async def begin(self, incoming: IncomingCall) -> Answered | None:
+        """Somebody calls: the call is stored, and then begun.
+
+        None when its actor gives no answer in time. Raises `StoreUnavailableError`.
+        """
+        call = await self.store.begin(incoming, mode=self.mode, now=self.clock.now())
+        return await self.tell(call.id, events.Begin())
+
+    async def tell(self, live_call_id: int, event: events.CallEvent) -> Answered | None:
+        """Tell a call what has happened; its answer, None when it gives none in time."""
+        happened = Happened(event)
+        return await self._ask(live_call_id, happened, happened.reply)
+
+    def note(self, live_call_id: int, event: events.CallEvent) -> bool:
+        """Tell a call what has happened, and wait for nothing. False: it could not be taken."""
+        return self.post(live_call_id, Happened(event))
+
+    async def ask_for_advisor(self, live_call_id: int, asked: AskForAdvisor) -> Answered | None:
+        return await self._ask(live_call_id, asked, asked.reply)
+
+    async def sid_of(self, live_call_id: int, leg: int, *, within_s: float) -> str | None:
+        """The SID of a leg that is being dialled; None when it could not be, or is not known in time."""
+        asked = AwaitSid(leg)
+        if not self.post(live_call_id, asked):
+            return None
+        try:
+            return await asked.reply.wait(timeout_s=within_s)
+        except (trio.TooSlowError, ActorGoneError):
+            return None
+
+    async def find(self, call_sid: str) -> LiveCall | None:
+        """The live call whose caller has this leg. Raises `StoreUnavailableError`."""
+        live_call_id = await self.store.find(call_sid)
+        return None if live_call_id is None else await self.store.load(live_call_id)
+
+    async def admit(self, token: str, call_sid: str, line: Line) -> Report | None:
+        """Let a stream in whose token is ours, unused, and for a leg that is wanted now; None for any other.
+
+        `call_sid` proves nothing: the leg that streams has one of its own, as a rule not the one that was dialled.
+        """
+        read = self.tokens.read(token)
+        if read is None:
+            _log.warning("stream refused: no token of ours", call_sid=call_sid)
+            return None
+        live_call_id, leg = read
+        admission = Admit(leg, line)
+        answered = await self._ask(live_call_id, admission, admission.reply)
+        if answered is None or answered.answer is not Answer.ADMITTED:
+            _log.warning("stream refused", live_call_id=live_call_id, leg=leg)
+            return None
+
+        def report(event: LineEvent) -> None:
+            self.post(live_call_id, OnLine(leg, event))
+
+        return report
+
+    async def _ask(self, live_call_id: int, message: CallMessage, reply: Reply[Answered]) -> Answered | None:
+        if not self.post(live_call_id, message):
+            return None
+        try:
+            return await reply.wait(timeout_s=self.answer_s)
+        except (trio.TooSlowError, ActorGoneError):
+            _log.error("a live call gives no answer", live_call_id=live_call_id)
+            return None

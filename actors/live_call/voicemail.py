@@ -1,0 +1,171 @@
+"""The voicemail: fetches what callers have recorded, keeps it, and has the advisor told on WhatsApp.
+
+A recording counts as kept once its sound and the notice of it are stored, in one transaction. Until then it is tried
+again, with growing pauses, for a day.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+import trio
+from attrs import frozen
+
+from actors.alerts import Alerts
+from actors.conversation.identity import identities_of
+from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, RecordingStore
+from actors.live_call.telephony import NoRecording, Telephony
+from actors.live_call.transfer_desk import Advisor, Advisors
+from actors.live_call.wording import CallFacts, Words
+from actors.messages import Purpose, Template
+from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError, WallClock
+from actors.runtime.backoff import doubling_s
+
+_log = structlog.get_logger(__name__)
+
+BATCH = 20
+LOOK_EVERY_S = 30.0
+RETRY_FIRST_S = 2.0
+RETRY_MAX_S = 600.0
+GIVE_UP_AFTER = timedelta(days=1)
+_DIGITS = 4
+
+_STORE_ALERT = "recordings_store"
+_FETCH_ALERT = "recordings_unfetched"
+
+
+@frozen(kw_only=True)
+class VoicemailRules:
+    """What the voicemail keeps to.
+
+    Attributes:
+        link_hours: for which a recording's link works.
+        template_sid: for WhatsApp to an advisor outside the window; empty for none.
+        text_agent_id: who answers an advisor who writes back.
+        max_bytes: a larger recording stays at Twilio.
+        keeps_at_twilio: what was fetched is not deleted there.
+    """
+
+    link_hours: int
+    template_sid: str
+    text_agent_id: str
+    max_bytes: int
+    keeps_at_twilio: bool
+
+
+class Voicemail:
+    """A permanent child of the supervisor; `due` wakes it."""
+
+    def __init__(
+        self,
+        *,
+        store: RecordingStore,
+        telephony: Telephony,
+        advisors: Advisors,
+        words: Words,
+        rules: VoicemailRules,
+        link_of: Callable[[int], str],
+        outbox_due: Callable[[int, Purpose], None],
+        clock: WallClock,
+        alerts: Alerts,
+    ) -> None:
+        self._store = store
+        self._telephony = telephony
+        self._advisors = advisors
+        self._words = words
+        self._rules = rules
+        self._link_of = link_of
+        self._outbox_due = outbox_due
+        self._clock = clock
+        self._alerts = alerts
+        self._woken = trio.Event()
+
+    def due(self) -> None:
+        """A recording is to be fetched."""
+        self._woken.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled; waits out a database and a Twilio that are down."""
+        task_status.started()
+        while True:
+            self._woken = trio.Event()
+            with self._alerts.while_failing(
+                _STORE_ALERT, "recordings cannot be looked for in the database", StoreUnavailableError
+            ):
+                for awaited in await self._store.due(now=self._clock.now(), limit=BATCH):
+                    await self._fetch(awaited)
+            with trio.move_on_after(LOOK_EVERY_S):
+                await self._woken.wait()
+
+    async def _fetch(self, awaited: AwaitedRecording) -> None:
+        try:
+            found = await self._telephony.recording(awaited.sid, max_bytes=self._rules.max_bytes)
+        except (VendorUnavailableError, VendorRefusedError) as problem:
+            self._alerts.raise_alert(_FETCH_ALERT, f"recordings cannot be fetched from Twilio: {problem}")
+            await self._later(awaited)
+            return
+        self._alerts.settle(_FETCH_ALERT)
+        if found is NoRecording.NOT_THERE:
+            await self._later(awaited)
+        elif found is NoRecording.TOO_LARGE:
+            await self._give_up(awaited, f"it is larger than {self._rules.max_bytes} bytes")
+        else:
+            await self._keep(awaited, KeptRecording(audio=found.audio, content_type=found.content_type))
+
+    async def _later(self, awaited: AwaitedRecording) -> None:
+        now = self._clock.now()
+        if now - awaited.recorded_at > GIVE_UP_AFTER:
+            await self._give_up(awaited, "Twilio did not give it within a day")
+            return
+        pause_s = doubling_s(RETRY_FIRST_S, awaited.attempts, max_s=RETRY_MAX_S)
+        await self._store.postpone(awaited.id, until=now + timedelta(seconds=pause_s))
+        if pause_s < LOOK_EVERY_S:
+            # The next look would come too late for a file that is ready in a moment.
+            self._woken.set()
+            await trio.sleep(pause_s)
+
+    async def _give_up(self, awaited: AwaitedRecording, why: str) -> None:
+        await self._store.drop(awaited.id, reason=why)
+        self._alerts.raise_alert(
+            f"recording_lost_{awaited.id}",
+            f"the message of a caller (recording {awaited.sid}) is not kept: {why}",
+        )
+
+    async def _keep(self, awaited: AwaitedRecording, recording: KeptRecording) -> None:
+        advisor = self._advisors.named(awaited.advisor)
+        notice = self._notice(awaited, advisor) if advisor is not None else None
+        person_id = await self._store.keep(awaited.id, recording, notice=notice, now=self._clock.now())
+        _log.info("recording kept", live_call_id=awaited.live_call_id, recording_id=awaited.id)
+        if advisor is None:
+            self._alerts.raise_alert(
+                f"recording_for_nobody_{awaited.id}",
+                "a caller left a message, and there is no advisor to tell",
+            )
+        if person_id is not None:
+            self._outbox_due(person_id, Purpose.NOTICE)
+        if not self._rules.keeps_at_twilio:
+            await self._telephony.delete_recording(awaited.sid)
+
+    def _notice(self, awaited: AwaitedRecording, advisor: Advisor) -> Notice:
+        number = awaited.caller or ""
+        facts = CallFacts(
+            name=awaited.caller_name or "",
+            number=number,
+            digits=number[-_DIGITS:],
+            advisor=advisor.name,
+            link=self._link_of(awaited.id),
+            duration_s=awaited.duration_s,
+            hours=self._rules.link_hours,
+        )
+        template = None
+        if self._rules.template_sid:
+            variables = self._words.notice_variables(facts)
+            template = Template(sid=self._rules.template_sid, variables=variables)
+        return Notice(
+            address=advisor.whatsapp,
+            identities=identities_of(advisor.whatsapp),
+            name=advisor.name,
+            text=self._words.say("notice", facts),
+            template=template,
+            agent_id=self._rules.text_agent_id,
+        )

@@ -1,0 +1,81 @@
+"""What Twilio, and an advisor's telephone, fetch by GET: hold music, spoken sentences, recordings."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from attrs import frozen
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from actors.live_call import paths
+from actors.live_call.documents import Document, HoldMusic
+from actors.live_call.ports import KeptRecording
+from daemon.web.door import TwilioDoor, stored
+from daemon.web.problem import HttpError
+
+AUDIO: Final = "/voice/audio"
+RECORDINGS: Final = "/voice/recordings"
+MUSIC_NAME: Final = "hold-music.wav"
+
+_WAV: Final = "audio/wav"
+_DAY_S: Final = 86_400
+
+Sound: TypeAlias = bytes
+
+
+@frozen(kw_only=True)
+class VoiceSounds:
+    """Attributes:
+    music: the file of the hold music, as it is now.
+    speech: the file of a spoken sentence, by its name; None for a name that is none of ours.
+    recording_of: the recording that a signed name stands for; None for a wrong or an old one.
+    kept: a recording's sound.
+    """
+
+    door: TwilioDoor
+    public_url: str
+    write: Callable[[Document], str]
+    music: Callable[[], Sound]
+    speech: Callable[[str], Awaitable[Sound | None]]
+    recording_of: Callable[[str], int | None]
+    kept: Callable[[int], Awaitable[KeptRecording | None]]
+    store_timeout_s: float
+
+    def register(self, app: QuartTrio) -> None:
+        app.add_url_rule(paths.HOLD_MUSIC, view_func=self.hold_music, methods=["GET", "POST"])
+        app.add_url_rule(f"{AUDIO}/<name>", view_func=self.audio, methods=["GET"])
+        app.add_url_rule(f"{RECORDINGS}/<name>", view_func=self.recording, methods=["GET"])
+
+    async def hold_music(self) -> Response:
+        """A document that loops the hold music, for waiting and for hold."""
+        if request.method == "POST":
+            await self.door.form(request)
+        else:
+            self.door.query(request)
+        document = HoldMusic(f"{self.public_url}{AUDIO}/{MUSIC_NAME}")
+        return Response(self.write(document), content_type="text/xml")
+
+    async def audio(self, name: str) -> Response:
+        """A sound of ours. Its name is not to be guessed, so that it needs no signature."""
+        if name == MUSIC_NAME:
+            return _sound(self.music(), _WAV, max_age_s=_DAY_S)
+        file = await self.speech(name)
+        if file is None:
+            raise HttpError(status=404, code="unknown_sound", message="there is no such sound")
+        return _sound(file, _WAV, max_age_s=_DAY_S)
+
+    async def recording(self, name: str) -> Response:
+        """What a caller has recorded, for who has the link, as long as it works."""
+        recording_id = self.recording_of(name)
+        found = None
+        if recording_id is not None:
+            found = await stored(self.kept(recording_id), timeout_s=self.store_timeout_s)
+        if found is None:
+            raise HttpError(status=404, code="unknown_recording", message="the link is wrong or has expired")
+        return _sound(found.audio, found.content_type, max_age_s=0)
+
+
+def _sound(content: bytes, content_type: str, *, max_age_s: int) -> Response:
+    response = Response(content, content_type=content_type)
+    response.headers["Cache-Control"] = f"private, max-age={max_age_s}" if max_age_s else "no-store"
+    return response
