@@ -1,4 +1,4 @@
-"""`relevo agent`: the agent itself, in the terminal."""
+"""`relevo agent`: the agent itself, in the terminal; its settings are `daemon.cli.agent_apply`'s."""
 
 import sys
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from actors.agent_events import (
 )
 from actors.ports import AgentSession
 from daemon.adapters import agent_sessions, open_elevenlabs
+from daemon.cli.agent_apply import apply
 from daemon.cli.failure import CommandFailedError
 from daemon.cli.options import config_option, settings_for
 from daemon.elevenlabs.agent_socket import AgentSessions
@@ -31,6 +32,9 @@ ANSWER_TIMEOUT_S = 60.0
 @click.group()
 def agent() -> None:
     """The ElevenLabs agent."""
+
+
+agent.add_command(apply)
 
 
 @agent.command()

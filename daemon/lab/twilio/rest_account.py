@@ -1,29 +1,35 @@
-"""The account, its numbers and its TwiML Apps, as far as a check of somebody's settings asks for them.
+"""The account, its numbers, its TwiML Apps and its WhatsApp senders, as far as a check of somebody's settings asks for
+them, and what may be set.
 
-Twilio OpenAPI: api_v2010.
+Twilio OpenAPI: api_v2010; messaging_v2 for the senders.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import urldefrag
 
 from attrs import define
 from quart import Blueprint, Response
 
 from daemon.lab.twilio.account import Account, Application, IncomingNumber
-from daemon.lab.twilio.errors import not_found
+from daemon.lab.twilio.errors import RestError, not_found
 from daemon.lab.twilio.paging import page
 from daemon.lab.twilio.rest import Asked, Edge, Reply
 
 # Nothing here has an age of its own.
 SINCE: Final = "Wed, 01 Jan 2025 00:00:00 +0000"
 
-NUMBER_SETTINGS: Final[Mapping[str, str]] = {
-    "StatusCallback": "status_callback",
-    "StatusCallbackMethod": "status_callback_method",
+VOICE_SETTINGS: Final[Mapping[str, str]] = {
     "VoiceFallbackMethod": "voice_fallback_method",
     "VoiceFallbackUrl": "voice_fallback_url",
     "VoiceMethod": "voice_method",
     "VoiceUrl": "voice_url",
+}
+NUMBER_SETTINGS: Final[Mapping[str, str]] = {
+    **VOICE_SETTINGS,
+    "StatusCallback": "status_callback",
+    "StatusCallbackMethod": "status_callback_method",
 }
 
 
@@ -57,12 +63,7 @@ class AccountRoutes:
 
     def update_number(self, asked: Asked, sid: str) -> Reply:
         number = self._own_number(asked, sid)
-        form = asked.form
-        number.friendly_name = form.get("FriendlyName") or number.friendly_name
-        for name, attribute in NUMBER_SETTINGS.items():
-            value = form.get(name)
-            if value is not None:
-                setattr(number, attribute, value or ("POST" if attribute.endswith("_method") else None))
+        _change(number, asked, NUMBER_SETTINGS)
         return Reply(body=self._number(number))
 
     def applications(self, asked: Asked) -> Reply:
@@ -71,9 +72,35 @@ class AccountRoutes:
         return self._page(asked, "applications", [self._application(app) for app in found])
 
     def application(self, asked: Asked, sid: str) -> Reply:
+        return Reply(body=self._application(self._own_application(asked, sid)))
+
+    def update_application(self, asked: Asked, sid: str) -> Reply:
+        app = self._own_application(asked, sid)
+        _change(app, asked, VOICE_SETTINGS)
+        return Reply(body=self._application(app))
+
+    def senders(self, asked: Asked) -> Reply:
+        """On one page, however many there are."""
+        channel = asked.query.get("Channel")
+        if channel is None:
+            raise RestError(400, 20001, "Channel is required")
+        url = f"{self.account.public_url}{asked.path}?PageSize=50&Page=0&Channel={channel}"
+        meta = {
+            "page": 0,
+            "page_size": 50,
+            "first_page_url": url,
+            "previous_page_url": None,
+            "url": url,
+            "next_page_url": None,
+            "key": "senders",
+        }
+        listed = self.account.senders if channel == "whatsapp" else ()
+        return Reply(body={"senders": [self._sender(address) for address in listed], "meta": meta})
+
+    def _own_application(self, asked: Asked, sid: str) -> Application:
         for app in self.account.applications:
             if app.sid == sid:
-                return Reply(body=self._application(app))
+                return app
         raise not_found(asked.path)
 
     def _own_number(self, asked: Asked, sid: str) -> IncomingNumber:
@@ -140,6 +167,30 @@ class AccountRoutes:
             "voice_url": app.voice_url,
         }
 
+    def _sender(self, address: str) -> dict[str, Any]:
+        sid = "XE" + hashlib.sha256(address.encode()).hexdigest()[:32]
+        incoming = self.account.incoming
+        return {
+            "sid": sid,
+            "status": "ONLINE",
+            "sender_id": address,
+            "configuration": None,
+            "webhook": {
+                # Connection overrides are the simulator's own.
+                "callback_url": urldefrag(incoming.url).url if incoming.url is not None else None,
+                "callback_method": incoming.method,
+                "fallback_url": incoming.fallback_url,
+                "fallback_method": "POST",
+                "status_callback_url": None,
+                "status_callback_method": "POST",
+            },
+            "profile": None,
+            "properties": None,
+            "offline_reasons": None,
+            "compliance": None,
+            "url": f"{self.account.public_url}/v2/Channels/Senders/{sid}",
+        }
+
     def _common(self) -> dict[str, Any]:
         return {
             "account_sid": self.account.sid,
@@ -152,6 +203,14 @@ class AccountRoutes:
             "sms_url": None,
             "voice_caller_id_lookup": False,
         }
+
+
+def _change(resource: IncomingNumber | Application, asked: Asked, settings: Mapping[str, str]) -> None:
+    resource.friendly_name = asked.form.get("FriendlyName") or resource.friendly_name
+    for name, attribute in settings.items():
+        value = asked.form.get(name)
+        if value is not None:
+            setattr(resource, attribute, value or ("POST" if attribute.endswith("_method") else None))
 
 
 def account_blueprint(edge: Edge, routes: AccountRoutes) -> Blueprint:
@@ -183,5 +242,15 @@ def account_blueprint(edge: Edge, routes: AccountRoutes) -> Blueprint:
         return await edge.answer(
             "application.fetch", account_sid, lambda asked: routes.application(asked, sid)
         )
+
+    @blueprint.post(f"{account}/Applications/<sid>.json")
+    async def update_application(account_sid: str, sid: str) -> Response:
+        return await edge.answer(
+            "application.update", account_sid, lambda asked: routes.update_application(asked, sid)
+        )
+
+    @blueprint.get("/v2/Channels/Senders")
+    async def senders() -> Response:
+        return await edge.answer("sender.list", None, routes.senders)
 
     return blueprint
