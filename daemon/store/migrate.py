@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS schema_migration (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+_HAS_TABLE = "SELECT to_regclass('schema_migration')::text"
 _APPLIED = "SELECT version, name, checksum FROM schema_migration ORDER BY version"
 _RECORD = "INSERT INTO schema_migration (version, name, checksum) VALUES (%s, %s, %s)"
 
@@ -92,10 +93,7 @@ async def migrate(
         StoreUnavailableError: the connection is lost.
     """
     migrations = load_migrations() if migrations is None else migrations
-    if connection.info.server_version < _OLDEST_SERVER:
-        raise MigrationError(
-            f"Relevo needs PostgreSQL 14 or later; this server is {_readable(connection.info.server_version)}."
-        )
+    _refuse_old_server(connection)
     usual_timeout_s, connection.statement_timeout_s = connection.statement_timeout_s, statement_timeout_s
     try:
         return await _apply_missing(connection, migrations)
@@ -105,6 +103,29 @@ async def migrate(
         raise MigrationError(f"The schema cannot be brought up to date: {error}") from error
     finally:
         connection.statement_timeout_s = usual_timeout_s
+
+
+async def missing_migrations(
+    connection: Connection, migrations: Sequence[Migration] | None = None
+) -> Sequence[Migration]:
+    """What `migrate` would apply. Changes nothing.
+
+    Raises:
+        MigrationError: it could not: the server is too old, or the schema was made by another release.
+        psycopg.Error: the connection is lost, or may not read.
+    """
+    migrations = load_migrations() if migrations is None else migrations
+    _refuse_old_server(connection)
+    if await connection.fetch_all(_HAS_TABLE) == [(None,)]:
+        return migrations
+    return migrations[await _count_applied(connection, migrations) :]
+
+
+def _refuse_old_server(connection: Connection) -> None:
+    if connection.info.server_version < _OLDEST_SERVER:
+        raise MigrationError(
+            f"Relevo needs PostgreSQL 14 or later; this server is {_readable(connection.info.server_version)}."
+        )
 
 
 async def _apply_missing(connection: Connection, migrations: Sequence[Migration]) -> list[Migration]:
