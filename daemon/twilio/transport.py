@@ -57,6 +57,15 @@ class ThrottledError(TransportError):
 
 
 @frozen(kw_only=True)
+class File:
+    """An answer that is not text. Header names are in lower case; `content` is None when it was too large."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes | None
+
+
+@frozen(kw_only=True)
 class Limits:
     """Limits of one transport.
 
@@ -175,20 +184,45 @@ class Transport(AsyncHttpClient):  # type: ignore[misc]
         problem = f"no answer within {deadline_s:g} s"
         raise MaybeReceivedError(problem) if body.has_left else NeverLeftError(problem)
 
+    async def file(
+        self, url: str, *, auth: tuple[str, str] | None, max_bytes: int, deadline_s: float
+    ) -> File:
+        """GET a file. Redirects are not followed, and no more than `max_bytes` are kept.
+
+        Raises:
+            NeverLeftError, MaybeReceivedError: no whole answer.
+        """
+        body = _Body(b"")
+        headers = _all_headers("GET", None, auth, body)
+        with trio.move_on_after(deadline_s):
+            async with (
+                self._pool(body) as pool,
+                pool.stream("GET", url, headers=headers, extensions={"timeout": self._timeouts}) as answer,
+            ):
+                content = await _limited(answer, max_bytes)
+                return File(status=answer.status, headers=_headers(answer), content=content)
+        raise MaybeReceivedError(f"no whole answer within {deadline_s:g} s")
+
     async def _exchange(
         self, method: str, url: str, headers: Sequence[tuple[str, str]], body: _Body
     ) -> httpcore.Response:
         """The answer, read to its end."""
-        generation = self._current
-        generation.in_flight += 1
-        try:
-            return await generation.pool.request(
+        async with self._pool(body) as pool:
+            return await pool.request(
                 method,
                 url,
                 headers=headers,
                 content=body if body.content else None,
                 extensions={"timeout": self._timeouts},
             )
+
+    @asynccontextmanager
+    async def _pool(self, body: _Body) -> AsyncIterator[httpcore.AsyncConnectionPool]:
+        """For one request; httpcore's errors come out as ours."""
+        generation = self._current
+        generation.in_flight += 1
+        try:
+            yield generation.pool
         except httpcore.PoolTimeout as error:
             self._suspect(generation)
             raise NeverLeftError("no free connection") from error
@@ -290,8 +324,26 @@ def _date(answer: httpcore.Response) -> str:
     return next((value.decode("latin-1") for name, value in answer.headers if name.lower() == b"date"), "")
 
 
+def _headers(answer: httpcore.Response) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+
+
+async def _limited(answer: httpcore.Response, max_bytes: int) -> bytes | None:
+    """The body of an answer; None as soon as it is larger, which also ends its connection."""
+    content = bytearray()
+    # Cancelled, not left: httpcore reads through generators in generators, which only an exception from within ends in
+    # order.
+    with trio.CancelScope() as reading:
+        async for piece in answer.aiter_stream():
+            content += piece
+            if len(content) > max_bytes:
+                content.clear()
+                reading.cancel(reason="the file is too large")
+    return None if reading.cancel_called else bytes(content)
+
+
 def _response(answer: httpcore.Response) -> Response:
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+    headers = _headers(answer)
     text = answer.content.decode("utf-8", "replace")
     if answer.status == 429:
         raise ThrottledError(_code_in(text) or 429, retry_after_s(headers))

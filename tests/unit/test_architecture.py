@@ -28,12 +28,13 @@ ROUGH_LIBRARIES = {
 }
 
 
-# Nothing that comes from outside names an address to be called: media and recordings are not fetched, links are text.
+# Nothing that comes from outside names an address to be called: media are not fetched, recordings by their SIDs alone,
+# links are text.
 # Whoever can open a connection stands here; a new name wants the question "whose address?" answered.
 CALLERS = {
     "daemon/adapters.py": "ElevenLabs, by the settings",
     "daemon/elevenlabs/agent_socket.py": "the signed URL that ElevenLabs' API gave out",
-    "daemon/twilio/transport.py": "Twilio, by the settings",
+    "daemon/twilio/transport.py": "Twilio, by the settings; a recording also where Twilio sends us on to, over TLS",
     "daemon/twilio/network.py": "the connections of that transport",
     "daemon/cli/admin_client.py": "the daemon's own admin listener",
     "daemon/lab/elevenlabs/webhooks.py": "simulator: the webhook it was started with",
@@ -158,7 +159,7 @@ def test_no_other_library_opens_connections(path: Path) -> None:
 
 
 def test_no_client_follows_redirects() -> None:
-    """A vendor's answer must not lead anywhere else."""
+    """A vendor's answer must not lead anywhere else; `daemon/twilio/downloads.py` looks at each before it goes."""
     texts = [path.read_text(encoding="utf-8") for path in sources("daemon") + sources("actors")]
 
     assert not [text for text in texts if "follow_redirects=True" in text]
