@@ -28,6 +28,10 @@ class LabClock:
         origin_s, _ = self._begin()
         return trio.current_time() - origin_s + self._advanced_s
 
+    def elapsed_at(self, trio_s: float) -> float:
+        """What `elapsed_s` is at a moment of trio's clock, provided that no time is skipped between it and now."""
+        return self.elapsed_s() + trio_s - trio.current_time()
+
     def now(self) -> datetime:
         _, start = self._begin()
         return start + timedelta(seconds=self.elapsed_s())

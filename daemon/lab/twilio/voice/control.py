@@ -50,10 +50,8 @@ class _Heard:
     leg: Leg
 
     def span(self) -> Span:
-        listening = self.voice.audible.listening(self.leg.sid) or (0.0, 0.0)
-        now_s = self.voice.ground.now_s
-        first = float(request.args.get("from_s", listening[0]))
-        return first, float(request.args.get("to_s", min(listening[1], now_s)))
+        first, last = self.voice.listening(self.leg.sid)
+        return float(request.args.get("from_s", first)), float(request.args.get("to_s", last))
 
 
 def voice_blueprint(voice: VoiceSide) -> Blueprint:

@@ -9,12 +9,13 @@ from quart import Blueprint
 
 from daemon.lab.spoken import Spoken
 from daemon.lab.twilio.rest import Edge
-from daemon.lab.twilio.voice.audible import Audible
+from daemon.lab.twilio.voice.audible import Audible, Span
 from daemon.lab.twilio.voice.documents import Documents
 from daemon.lab.twilio.voice.exchange import Exchange
 from daemon.lab.twilio.voice.ground import Ground
 from daemon.lab.twilio.voice.interpreter import Interpreter
 from daemon.lab.twilio.voice.legs import Leg
+from daemon.lab.twilio.voice.mulaw import wav
 from daemon.lab.twilio.voice.people import People
 from daemon.lab.twilio.voice.player import MediaPlayer
 from daemon.lab.twilio.voice.recorder import Recorder
@@ -110,6 +111,15 @@ class VoiceSide:
         """The person presses keys, one after the other."""
         leg = self.leg(call_sid)
         self.ground.spawn(partial(self.people.press, leg, keys), name=f"keys {call_sid}")
+
+    def listening(self, call_sid: str) -> Span:
+        """From when to when a leg could hear, until now at most; an empty span for one that never could."""
+        first, last = self.audible.listening(call_sid) or (0.0, 0.0)
+        return first, min(last, self.ground.now_s)
+
+    def heard_wav(self, call_sid: str) -> bytes:
+        """All that a leg heard, as a WAV file."""
+        return wav(self.audible.audio(call_sid, *self.listening(call_sid)))
 
     def agent_speaks(self, words: str) -> None:
         """Tell the books that a simulated agent begins to be heard with this. Whose call it is nobody knows."""
