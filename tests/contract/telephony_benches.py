@@ -136,7 +136,7 @@ def open_office(bench: VoiceBench) -> None:
 
 @asynccontextmanager
 async def telephony_on(
-    bench: VoiceBench, *, auth_token: str = AUTH_TOKEN, app_sid: str = APP.sid, deadline_s: float = 2.0
+    bench: VoiceBench, *, auth_token: str = AUTH_TOKEN, app_sid: str = APP.sid, deadline_s: float = 5.0
 ) -> AsyncIterator[TwilioTelephony]:
     async with open_transport(Limits(deadline_s=deadline_s)) as transport:
         url = str(bench.http.base_url).rstrip("/")

@@ -163,7 +163,8 @@ FAULTS: list[tuple[str, dict[str, Any], type[DialOutcome]]] = [
 async def test_what_may_happen_on_the_way(
     fault: str, details: dict[str, Any], kind: type[DialOutcome]
 ) -> None:
-    async with on_sockets({}) as bench, telephony_on(bench, deadline_s=1.0) as telephony:
+    deadline_s = 1.0 if "seconds" in details else 5.0
+    async with on_sockets({}) as bench, telephony_on(bench, deadline_s=deadline_s) as telephony:
         open_office(bench)
         bench.fault(fault, times=2, on="any", **details)
         assert isinstance(await telephony.dial_advisor(ADVISOR_DIAL), kind)
