@@ -34,11 +34,15 @@ class CallSighting(StrEnum):
     BATCH = "batch"
     CONVERSATIONS = "conversations"
     COMMAND = "command"
+    LIVE = "live"
+    """It was held here, by one of our own live calls."""
 
 
 class FollowUpState(StrEnum):
     """Where a call's follow-up stands. `HANDLED`, `REFUSED` and `NONE` are final."""
 
+    LIVE = "live"
+    """A session of a live call that goes on: nobody follows it up before that ends."""
     AWAITING_DETAILS = "awaiting_details"
     """Found; details or analysis are still to be fetched."""
     DUE = "due"

@@ -193,8 +193,8 @@ _NO_SUCH_NUMBER: Final = _person("this is no number that can be written to: corr
 _EMPTY: Final = _content("the message was empty, which should never happen: report it", needs_operator=True)
 _MEDIA: Final = _content("WhatsApp did not take the media: check its address, type and size")
 _VARIABLES: Final = _settings(
-    "the template's SID or variables are wrong: check whatsapp.opening_template_sid, whatsapp.reopen_template_sid and "
-    "their variables"
+    "the template's SID or variables are wrong: check whatsapp.opening_template_sid, whatsapp.reopen_template_sid, "
+    "transfer.message_template_sid and their variables"
 )
 _CHANNELS: Final = _settings("sender and recipient do not fit together: check twilio.whatsapp_from")
 

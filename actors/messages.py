@@ -51,6 +51,8 @@ class Purpose(StrEnum):
     FALLBACK = "fallback"
     REOPENING = "reopening"
     """A template that asks the person to write, so that answers which wait can go as text. Made by the outbox's store."""
+    NOTICE = "notice"
+    """An advisor is told that a caller left a message; goes as its template where the window is closed."""
 
 
 @frozen(kw_only=True)

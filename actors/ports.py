@@ -179,7 +179,7 @@ class CallStore(Protocol):
         (`CallSighting.COMMAND`) those whose follow-up had ended as `NONE`: they wait for their details again
         as if they were new, unless an operator closed the conversation before the opening. A call seen again
         fills in batch, recipient, outcome and number where they were missing; its sighting changes only from
-        one that polling made to one of somebody who told us of this very call (`WEBHOOK`, `COMMAND`).
+        one that polling made to one of somebody who told us of this very call (`WEBHOOK`, `COMMAND`, `LIVE`).
         """
         ...
 
@@ -217,8 +217,8 @@ class CallStore(Protocol):
         """Store what is known of a call and move its follow-up on, in one transaction.
 
         Makes the person and, when the follow-up is due, the open conversation (for text agent `agent_id`).
-        A call that is past `AWAITING_DETAILS` is left as it is. Returns the person's id, None without
-        identities.
+        A call that is past `AWAITING_DETAILS`, or is still `LIVE`, is left as it is. One that is only a part of a
+        live call ends as `NONE` instead of becoming due. Returns the person's id, None without identities.
         """
         ...
 
@@ -251,6 +251,7 @@ class KnownCall:
     Attributes:
         variables: dynamic variables the call was started with.
         collected: data collection values, by field id.
+        note: what else happened in the live call it was held in.
     """
 
     id: str
@@ -262,6 +263,7 @@ class KnownCall:
     collected: Mapping[str, object]
     variables: Mapping[str, object]
     transcript_excerpt: str
+    note: str | None = None
 
 
 @frozen(kw_only=True)

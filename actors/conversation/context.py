@@ -7,6 +7,7 @@ along each time: dynamic variables for the prompt, and the recent messages as a 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 from actors.agent_events import SessionPlan
 from actors.conversation.texts import CallFacts
@@ -41,11 +42,15 @@ def facts_of(context: PersonContext, call: KnownCall | None = None) -> CallFacts
     """What the texts may say of a person's call; of the newest without `call`."""
     if call is None:
         call = context.calls[0] if context.calls else None
+    return _facts(context.name or "", call)
+
+
+def _facts(name: str, call: KnownCall | None) -> CallFacts:
     if call is None:
-        return CallFacts(name=context.name or "")
+        return CallFacts(name=name)
     return CallFacts(
         # What WhatsApp calls a person is their own invention; the call knows whom it was made to.
-        name=person_name(call.variables, call.collected) or context.name or "",
+        name=person_name(call.variables, call.collected) or name,
         summary=(call.summary or "").strip(),
         pending_questions=_items(call.collected, _PENDING_QUESTIONS),
         next_steps=_items(call.collected, _NEXT_STEPS),
@@ -59,26 +64,39 @@ def session_plan(context: PersonContext, *, now: datetime, opening: str = "") ->
 
     `opening` is a message that is about to be sent and stands in no history yet.
     """
-    call = context.calls[0] if context.calls else None
     facts = facts_of(context)
     messages = list(context.messages)
     if opening:
         messages.append(TimelineMessage(direction="outbound", text=opening, at=now))
+    variables, recollection = what_is_known(facts.name, context.calls, messages, now=now)
+    return SessionPlan(
+        agent_id=context.agent_id,
+        user_id=context.pseudonym,
+        dynamic_variables=variables | {"channel": "whatsapp"},
+        context=recollection,
+    )
+
+
+Variables: TypeAlias = dict[str, str | int | float | bool]
+
+
+def what_is_known(
+    name: str, calls: Sequence[KnownCall], messages: Sequence[TimelineMessage], *, now: datetime
+) -> tuple[Variables, str]:
+    """What a session is told of a person, as dynamic variables and in plain words: their calls, newest first, and their
+    messages, oldest first.
+    """
+    call = calls[0] if calls else None
+    facts = _facts(name, call)
     variables = dict(_usable(facts.variables))
     if call is not None:
         variables |= _call_variables(facts, call, now)
     variables |= {
         "customer_name": facts.name,
-        "channel": "whatsapp",
         "is_followup": call is not None,
         "history": _clip_oldest(_history(messages)),
     }
-    return SessionPlan(
-        agent_id=context.agent_id,
-        user_id=context.pseudonym,
-        dynamic_variables=variables,
-        context=_recollection(context.calls, messages),
-    )
+    return variables, _recollection(calls, messages)
 
 
 def _call_variables(facts: CallFacts, call: KnownCall, now: datetime) -> dict[str, str | int | float | bool]:
@@ -98,13 +116,21 @@ def _call_variables(facts: CallFacts, call: KnownCall, now: datetime) -> dict[st
 def _recollection(calls: Sequence[KnownCall], messages: Sequence[TimelineMessage]) -> str:
     """What a session is told in plain words, in the language the agent talks in."""
     blocks = [
-        f"Llamada del {call.started_at:%Y-%m-%d %H:%M} UTC: {call.summary or call.transcript_excerpt}"
+        f"Llamada del {call.started_at:%Y-%m-%d %H:%M} UTC: {told}"
         for call in reversed(calls)
-        if call.summary or call.transcript_excerpt
+        if (told := _told(call))
     ]
     if messages:
         blocks.append("Mensajes anteriores por WhatsApp:\n" + _history(messages))
     return "\n\n".join(blocks)
+
+
+def _told(call: KnownCall) -> str:
+    """What was said in a call, and what else happened in it: on a line of its own, so that nobody seems to have said it."""
+    said = call.summary or call.transcript_excerpt
+    if said and call.note:
+        return f"{said}\nAdemás: {call.note}"
+    return said or call.note or ""
 
 
 def _history(messages: Sequence[TimelineMessage]) -> str:

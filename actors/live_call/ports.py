@@ -94,7 +94,7 @@ class LiveCallStore(Protocol):
         ...
 
     async def add_note(self, live_call_id: int, note: str) -> None:
-        """Add to the note that `finish` gave."""
+        """Add to the note that `finish` gave, or is to give. What stands there already is not added again."""
         ...
 
     async def unfinished(self) -> Sequence[int]:

@@ -15,7 +15,7 @@ from actors.runtime.fault_points import FaultPoint, reached
 
 _log = structlog.get_logger(__name__)
 
-DELIBERATE_SIGHTINGS = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
+DELIBERATE_SIGHTINGS = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND, CallSighting.LIVE})
 """Somebody told us of this very call, so its age is no reason to leave it alone."""
 
 

@@ -16,11 +16,14 @@ from actors.calls import (
     SeenCall,
 )
 from actors.ports import AwaitedCall
-from daemon.store.person import find_or_make_person
+from daemon.store.person import find_or_make_person, open_conversation
 from daemon.store.pool import Database
-from daemon.store.values import Row, sole, storable, storable_or_none, to_jsonb
+from daemon.store.values import Row, storable, storable_or_none, to_jsonb
 
-_DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
+_DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND, CallSighting.LIVE})
+
+PART_OF_LIVE_CALL = "part of a live call"
+"""Why a call gets no opening of its own."""
 
 # A row that this very statement inserted has no xmax. Everybody goes through the ids in the same order, so that two
 # who found the same calls do not wait for each other.
@@ -41,14 +44,14 @@ SET batch_id = coalesce(call.batch_id, excluded.batch_id),
     recipient_id = coalesce(call.recipient_id, excluded.recipient_id),
     outcome = coalesce(call.outcome, excluded.outcome),
     phone_number = coalesce(call.phone_number, excluded.phone_number),
-    sighting = CASE WHEN call.sighting IN ('webhook', 'command') THEN call.sighting
-        WHEN excluded.sighting IN ('webhook', 'command') THEN excluded.sighting
+    sighting = CASE WHEN call.sighting IN ('webhook', 'command', 'live') THEN call.sighting
+        WHEN excluded.sighting IN ('webhook', 'command', 'live') THEN excluded.sighting
         ELSE call.sighting END
 WHERE call.batch_id IS NULL AND excluded.batch_id IS NOT NULL
     OR call.recipient_id IS NULL AND excluded.recipient_id IS NOT NULL
     OR call.outcome IS NULL AND excluded.outcome IS NOT NULL
     OR call.phone_number IS NULL AND excluded.phone_number IS NOT NULL
-    OR call.sighting NOT IN ('webhook', 'command') AND excluded.sighting IN ('webhook', 'command')
+    OR call.sighting NOT IN ('webhook', 'command', 'live') AND excluded.sighting IN ('webhook', 'command', 'live')
 RETURNING id, xmax = 0
 """
 
@@ -118,14 +121,7 @@ UPDATE call SET follow_up = 'none', follow_up_note = %(reason)s, updated_at = no
 WHERE id = %(call_id)s AND follow_up = 'awaiting_details'
 """
 
-_LOCK = "SELECT follow_up, person_id FROM call WHERE id = %(id)s FOR NO KEY UPDATE"
-
-# Doing nothing would return nothing; the useless update also keeps the conversation from being closed meanwhile.
-_OPEN_CONVERSATION = """
-INSERT INTO conversation (person_id, agent_id) VALUES (%(person_id)s, %(text_agent_id)s)
-ON CONFLICT (person_id) WHERE status <> 'closed' DO UPDATE SET person_id = excluded.person_id
-RETURNING id
-"""
+_LOCK = "SELECT follow_up, person_id, is_part FROM call WHERE id = %(id)s FOR NO KEY UPDATE"
 
 _SAVE_DETAILS = """
 UPDATE call
@@ -149,6 +145,7 @@ SET agent_id = %(agent_id)s,
     collected = coalesce(%(collected)s::jsonb, collected),
     sentiment = coalesce(%(sentiment)s, sentiment),
     follow_up = %(follow_up)s,
+    follow_up_note = coalesce(%(follow_up_note)s, follow_up_note),
     updated_at = now()
 WHERE id = %(id)s
 """
@@ -218,6 +215,7 @@ class PostgresCalls:
 
         Raises:
             LookupError: nobody has seen the call; see it first.
+            ValueError: it is due, and it has nobody.
         """
         async with self.pool.transaction() as connection:
             stands = await connection.fetch_one(_LOCK, {"id": details.id})
@@ -235,11 +233,16 @@ class PostgresCalls:
                 "person_id": person_id,
                 "client_name": storable_or_none(client_name),
                 "follow_up": follow_up,
-                "text_agent_id": agent_id,
+                "follow_up_note": None,
                 "conversation_id": None,
             }
-            if follow_up is FollowUpState.DUE:
-                values["conversation_id"] = sole(await connection.fetch_one(_OPEN_CONVERSATION, values))[0]
+            is_part: bool = stands[2]
+            if is_part and follow_up is not FollowUpState.AWAITING_DETAILS:
+                values |= {"follow_up": FollowUpState.NONE, "follow_up_note": PART_OF_LIVE_CALL}
+            elif follow_up is FollowUpState.DUE:
+                if person_id is None:
+                    raise ValueError("a call that is due has somebody to write to")
+                values["conversation_id"] = await open_conversation(connection, person_id, agent_id)
             await connection.run_statement(_SAVE_DETAILS, values)
             return person_id
 

@@ -1,4 +1,4 @@
-"""Finding people by the names under which they come, and making those who are new."""
+"""Finding people by the names under which they come, and making those who are new, with their conversations."""
 
 from collections.abc import Sequence
 
@@ -47,6 +47,13 @@ SELECT DISTINCT identity, %(person_id)s::bigint FROM unnest(%(identities)s::text
 ON CONFLICT (identity) DO NOTHING
 """
 
+# Doing nothing would return nothing; the useless update also keeps the conversation from being closed meanwhile.
+_OPEN_CONVERSATION = """
+INSERT INTO conversation (person_id, agent_id) VALUES (%(person_id)s, %(agent_id)s)
+ON CONFLICT (person_id) WHERE status <> 'closed' DO UPDATE SET person_id = excluded.person_id
+RETURNING id
+"""
+
 
 async def find_or_make_person(
     connection: Connection, identities: Sequence[str], *, phone_number: str | None, name: str | None
@@ -75,3 +82,13 @@ async def find_or_make_person(
     person_id: int = found[0]
     await connection.run_statement(_ADD_IDENTITIES, {**known, "person_id": person_id})
     return person_id
+
+
+async def open_conversation(connection: Connection, person_id: int, agent_id: str) -> int:
+    """The person's open conversation; one with this agent is made where there is none.
+
+    To be called inside a transaction, which then keeps the conversation from being closed.
+    """
+    values = {"person_id": person_id, "agent_id": agent_id}
+    conversation_id: int = sole(await connection.fetch_one(_OPEN_CONVERSATION, values))[0]
+    return conversation_id

@@ -15,6 +15,9 @@ from actors.calls import (
     SeenCall,
     TranscriptEntry,
 )
+from actors.live_call.effects import Ending
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import CallState, Leg, Mode, Phase, Role
 from actors.messages import DeliveryStatus
 from tests.contract.stores import NOW, TEMPLATE, VOICE_AGENT
 
@@ -91,6 +94,24 @@ reports = st.tuples(
     st.sampled_from(["", "", "", "-again"]),
     st.booleans(),
 )
+
+
+incoming_calls = st.builds(
+    IncomingCall,
+    call_sid=st.sampled_from(["CA1", "CA2"]),
+    caller=st.sampled_from([None, "+525512345678", "+573001112233"]),
+    dialled=st.sampled_from([None, "+525550001111"]),
+)
+call_states = st.builds(
+    CallState,
+    mode=st.sampled_from(Mode),
+    phase=st.sampled_from(Phase),
+    legs=st.sampled_from([(), (Leg(ordinal=1, role=Role.ADVISOR, advisor="Beto"),)]),
+    reason=st.sampled_from(["", "Cotización"]),
+)
+endings = st.sampled_from(Ending)
+notes = st.sampled_from(["", "Habló con Beto.", "Dejó un mensaje.", "a\0b \ud83d"])
+recording_sids = st.sampled_from(["RE1", "RE2", "RE3"])
 
 
 def sighting_of(found: CallDetails) -> SeenCall:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import frozen
 
 from actors.calls import CallAnalysis, CallDetails, CallOutcome, CallSighting, FollowUpState, SeenCall
+from actors.live_call.ports import LiveCallStore, RecordingStore
 from actors.messages import DeliveryStatus, InboundMessage, Outgoing, StatusReport, Template
 from actors.ports import (
     Answer,
@@ -24,7 +25,9 @@ from tests.memory.conversations import MemoryConversations
 from tests.memory.database import MemoryDatabase
 from tests.memory.holds import MemoryHolds
 from tests.memory.inbox import MemoryInbox
+from tests.memory.live_calls import MemoryLiveCalls
 from tests.memory.outbox import MemoryOutbox
+from tests.memory.recordings import MemoryRecordings
 from tests.memory.recovery import MemoryRecovery
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -46,6 +49,8 @@ class Stores:
     outbox: OutboxStore
     holds: HoldStore
     recovery: RecoveryStore
+    live_calls: LiveCallStore
+    recordings: RecordingStore
     peek: Peek
 
     async def receive(self, message: InboundMessage, *, at: datetime = NOW) -> Received:
@@ -119,6 +124,8 @@ def stores_in_memory(database: MemoryDatabase) -> Stores:
         outbox=MemoryOutbox(database),
         holds=MemoryHolds(database),
         recovery=MemoryRecovery(database),
+        live_calls=MemoryLiveCalls(database),
+        recordings=MemoryRecordings(database),
         peek=MemoryPeek(database),
     )
 

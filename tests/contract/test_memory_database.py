@@ -4,9 +4,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+from attrs import evolve
 from trio.testing import assert_checkpoints
 
 from actors.calls import Batch, BatchSummary, FollowUpState
+from actors.live_call.effects import Ending
+from actors.live_call.ports import KeptRecording, Notice
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import CallState, Mode
 from actors.messages import DeliveryStatus
 from actors.ports import Answer, Opening, StoreUnavailableError
 from tests.contract.stores import (
@@ -30,6 +35,11 @@ BATCH = Batch(
     ),
     recipients=(),
 )
+
+INCOMING = IncomingCall(call_sid="CA2", caller=None, dialled=None)
+STATE = CallState(mode=Mode.DIRECT)
+RECORDING = KeptRecording(audio=b"", content_type="")
+NOTICE = Notice(address=ANA, identities=["MX.9"], name="", text="Hola", template=None, agent_id=TEXT_AGENT)
 
 METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
     "newest_message_at": lambda s: s.inbox.newest_message_at(),
@@ -69,6 +79,21 @@ METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
     "probe": lambda s: s.holds.probe("btcal_1", openings=1, look_at=NOW),
     "release_campaigns": lambda s: s.holds.release(["btcal_1"], now=NOW),
     "give_up_held": lambda s: s.holds.give_up_held(written_before=NOW, now=NOW),
+    "begin": lambda s: s.live_calls.begin(INCOMING, mode=Mode.DIRECT, now=NOW),
+    "load": lambda s: s.live_calls.load(1),
+    "find": lambda s: s.live_calls.find("CA1"),
+    "save": lambda s: s.live_calls.save(1, STATE, now=NOW),
+    "keep_session": lambda s: s.live_calls.keep_session(1, conversation_id="conv_2", agent_id="", now=NOW),
+    "finish": lambda s: s.live_calls.finish(1, STATE, ending=Ending.AGENT, note="", follows_up=True, now=NOW),
+    "add_note": lambda s: s.live_calls.add_note(1, "uno"),
+    "unfinished": lambda s: s.live_calls.unfinished(),
+    "history": lambda s: s.live_calls.history([ANA_CANONICAL], messages_max=1),
+    "expect": lambda s: s.recordings.expect(1, sid="RE2", advisor="", duration_s=1, now=NOW),
+    "due": lambda s: s.recordings.due(now=NOW, limit=1),
+    "postpone_recording": lambda s: s.recordings.postpone(1, until=NOW),
+    "drop": lambda s: s.recordings.drop(1, reason=""),
+    "keep": lambda s: s.recordings.keep(1, RECORDING, notice=NOTICE, now=NOW),
+    "kept": lambda s: s.recordings.kept(1),
     "known": lambda s: s.inbox.known(["SM1"]),
     "known_sids": lambda s: s.outbox.known_sids(["SM1"]),
     "report": lambda s: s.outbox.report(report("SM9", DeliveryStatus.SENT), now=NOW),
@@ -77,10 +102,14 @@ METHODS: dict[str, Callable[[Stores], Awaitable[object]]] = {
 
 @pytest.fixture
 async def stores(memory_stores: Stores, memory_database: MemoryDatabase) -> Stores:
-    """Ana has written (message 1), something stands in her lane (message 2), and a call of hers was found."""
+    """Ana has written (message 1), something stands in her lane (message 2), a call of hers was found, and she left a
+    message for an advisor in another that goes on.
+    """
     person_id = await memory_stores.new_person("SM1")
     await memory_stores.queue(person_id, "cero")
     await memory_stores.calls.see([seen()], now=NOW)
+    live = await memory_stores.live_calls.begin(evolve(INCOMING, call_sid="CA1"), mode=Mode.DIRECT, now=NOW)
+    await memory_stores.recordings.expect(live.id, sid="RE1", advisor="", duration_s=1, now=NOW)
     memory_database.campaigns["btcal_1"] = HeldCampaign(id="btcal_1", failed_at=NOW)
     return memory_stores
 

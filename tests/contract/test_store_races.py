@@ -1,21 +1,18 @@
 """The stores on PostgreSQL when two connections want the same at the same moment."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, LiteralString
 
 import pytest
 import trio
-from attrs import frozen
 
 from actors.calls import FollowUpState
 from actors.messages import DeliveryStatus, Purpose
 from actors.ports import Answer, Opening
-from daemon.store.connection import Connection
 from daemon.store.pool import Pool
 from tests.contract.peeking import CallState, MessageState
+from tests.contract.racing import CONTENDERS, LIMIT_S, Contender, Ring, race
 from tests.contract.stores import (
     ANA,
     ANA_CANONICAL,
@@ -28,71 +25,13 @@ from tests.contract.stores import (
     report,
     seen,
 )
-from tests.postgres import connect, until_row
 
-Contender = Callable[[], Awaitable[Any]]
-
-LIMIT_S = 30
 DROPPED = "conversation closed before the opening"
-CONTENDERS = 4
-WAITING = """
-SELECT 1 FROM pg_stat_activity
-WHERE pid = ANY(%s) AND wait_event_type = 'Lock'
-HAVING count(*) = %s
-"""
-
-
-@frozen(kw_only=True)
-class Ring:
-    """Where contenders meet: `holder` keeps what they want until all of them wait, one behind the other."""
-
-    holder: Connection
-    observer: Connection
-    pids: Sequence[int]
-
-    async def collide(self, hold: LiteralString, params: Sequence[Any], *contenders: Contender) -> list[Any]:
-        """The results in the order of the contenders."""
-        with trio.fail_after(LIMIT_S):
-            async with trio.open_nursery() as nursery, self.holder.transaction():
-                await self.holder.fetch_all(hold, params)
-                results: list[Any] = [None] * len(contenders)
-                for place, contender in enumerate(contenders):
-                    nursery.start_soon(_run, contender, results, place)
-                    await until_row(self.observer, WAITING, list(self.pids), place + 1)
-        return results
-
-
-async def race(*contenders: Contender) -> list[Any]:
-    """The results in the order of the contenders, who meet where they happen to."""
-    with trio.fail_after(LIMIT_S):
-        async with trio.open_nursery() as nursery:
-            results: list[Any] = [None] * len(contenders)
-            for place, contender in enumerate(contenders):
-                nursery.start_soon(_run, contender, results, place)
-    return results
-
-
-async def _run(contender: Contender, results: list[Any], place: int) -> None:
-    results[place] = await contender()
 
 
 @pytest.fixture
 def stores(postgres_stores: Stores) -> Stores:
     return postgres_stores
-
-
-@pytest.fixture
-async def ring(pool: Pool, database_url: str, schema: str) -> AsyncIterator[Ring]:
-    pids = []
-    async with AsyncExitStack() as stack:
-        for _ in range(CONTENDERS):
-            connection = await stack.enter_async_context(pool.connection())
-            pids.append(connection.info.backend_pid)
-    holder = await connect(database_url, schema)
-    observer = await connect(database_url, schema)
-    yield Ring(holder=holder, observer=observer, pids=pids)
-    holder.close_now()
-    observer.close_now()
 
 
 # --- New people -------------------------------------------------------------------------------------------

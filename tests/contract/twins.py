@@ -11,18 +11,21 @@ import attrs
 import trio
 from attrs import define, field, frozen
 
+from actors.live_call.ports import AwaitedRecording, LiveCall
 from tests.contract.stores import Stores
 
 T = TypeVar("T")
 Ask: TypeAlias = Callable[["Side"], Awaitable[T]]
 
-# By the name of the attribute that holds it; an `id` that is a number is a message's.
+# By the name of the attribute that holds it; an `id` that is a number is a message's, unless its class tells another.
 _KINDS: Final = {
     "id": "message",
     "person_id": "person",
     "conversation_id": "conversation",
+    "live_call_id": "live call",
     "pseudonym": "pseudonym",
 }
+_KINDS_BY_CLASS: Final[Mapping[type[object], str]] = {LiveCall: "live call", AwaitedRecording: "recording"}
 
 
 @frozen
@@ -40,6 +43,12 @@ class Side:
 
     def message(self, memory_id: int) -> int:
         return self._id("message", memory_id)
+
+    def live_call(self, memory_id: int) -> int:
+        return self._id("live call", memory_id)
+
+    def recording(self, memory_id: int) -> int:
+        return self._id("recording", memory_id)
 
     def _id(self, kind: str, memory_id: int) -> int:
         return memory_id if self.ids is None else self.ids[kind, memory_id]
@@ -71,7 +80,8 @@ class Twins:
             assert shape is type(other), f"{path}: {one!r} and {other!r}"
             for name in attrs.fields_dict(shape):
                 mine, theirs = getattr(one, name), getattr(other, name)
-                self._compare(mine, theirs, _KINDS.get(name, ""), f"{path}.{name}")
+                kind = _KINDS_BY_CLASS.get(shape, "") if name == "id" else ""
+                self._compare(mine, theirs, kind or _KINDS.get(name, ""), f"{path}.{name}")
         elif _is_list(one) and _is_list(other):
             assert len(one) == len(other), f"{path}: {one!r} and {other!r}"
             for place, (mine, theirs) in enumerate(zip(one, other, strict=True)):

@@ -145,6 +145,20 @@ def test_gaps_doubles_and_odd_names_are_refused(
         load_migrations(write(tmp_path, *names))
 
 
+async def test_calls_of_before_live_calls_stay_as_they_are(pool: Pool) -> None:
+    migrations = load_migrations()
+    await apply(pool, *migrations[:4])
+    await pool.execute(
+        "INSERT INTO call (id, sighting, seen_at, follow_up, look_at) VALUES ('conv_1', 'batch', now(), 'due', now())"
+    )
+
+    await apply(pool, *migrations)
+
+    rows = await pool.fetch_all("SELECT id, follow_up, live_call_id, note, is_part FROM call")
+    assert rows == [("conv_1", "due", None, None, False)]
+    assert await pool.execute("UPDATE call SET follow_up = 'live'") == 1
+
+
 def test_the_daemons_own_migrations_are_packaged_and_without_gaps() -> None:
     migrations = load_migrations()
     assert [migration.version for migration in migrations] == list(range(1, len(migrations) + 1))

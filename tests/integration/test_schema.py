@@ -14,14 +14,20 @@ from actors.calls import (
     SeenCall,
     TranscriptEntry,
 )
+from actors.live_call.effects import Ending
+from actors.live_call.ports import KeptRecording, Notice
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import CallState, Mode, Phase
 from actors.messages import DeliveryStatus, InboundMessage, StatusReport, Template
 from actors.ports import Answer, Opening
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
 from daemon.store.inbox import PostgresInbox
+from daemon.store.live_calls import PostgresLiveCalls
 from daemon.store.migrate import migrate
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.pool import Pool, StatementError
+from daemon.store.recordings import PostgresRecordings
 from tests.contract.stores import ANA, ANA_CANONICAL, NOW, details, inbound, seen
 
 ROWS_OF_PEOPLE: LiteralString = """
@@ -86,6 +92,64 @@ async def test_nothing_of_a_person_survives_the_person(migrated: Pool) -> None:
     await migrated.execute("DELETE FROM person WHERE id = %s", (person_id,))
 
     assert await migrated.fetch_one(ROWS_OF_PEOPLE) == (0, 0, 0, 0, 0)
+
+
+async def a_told_recording(pool: Pool) -> tuple[int, int, int]:
+    """Ana has called and left a message for Beto, who was told. Ids of the live call, the recording, and Beto."""
+    live_calls, recordings = PostgresLiveCalls(pool), PostgresRecordings(pool)
+    incoming = IncomingCall(call_sid="CA1", caller=ANA_CANONICAL, dialled=None)
+    live = await live_calls.begin(incoming, mode=Mode.CONFERENCE, now=NOW)
+    await live_calls.keep_session(live.id, conversation_id="conv_1", agent_id="agent_voice", now=NOW)
+    over = CallState(mode=Mode.CONFERENCE, phase=Phase.ENDED)
+    await live_calls.finish(live.id, over, ending=Ending.VOICEMAIL, note="", follows_up=True, now=NOW)
+    await recordings.expect(live.id, sid="RE1", advisor="Beto", duration_s=5, now=NOW)
+    (recording,) = await recordings.due(now=NOW, limit=1)
+    notice = Notice(
+        address="+573001112233",
+        identities=["+573001112233"],
+        name="Beto",
+        text="Ana dejó un mensaje.",
+        template=None,
+        agent_id="agent_text",
+    )
+    kept = KeptRecording(audio=b"sound", content_type="audio/x-wav")
+    told = await recordings.keep(recording.id, kept, notice=notice, now=NOW)
+    assert told is not None
+    return live.id, recording.id, told
+
+
+async def test_an_advisor_can_be_forgotten_and_the_message_stays(migrated: Pool) -> None:
+    _, recording_id, beto = await a_told_recording(migrated)
+
+    await migrated.execute("DELETE FROM person WHERE id = %s", (beto,))
+
+    recordings = PostgresRecordings(migrated)
+    assert await recordings.kept(recording_id) == KeptRecording(audio=b"sound", content_type="audio/x-wav")
+    # Told once is told: a repetition does not tell it again.
+    other = KeptRecording(audio=b"", content_type="")
+    assert await recordings.keep(recording_id, other, notice=None, now=NOW) is None
+    assert await migrated.fetch_one("SELECT count(*) FROM message") == (0,)
+
+
+async def test_a_live_call_can_be_forgotten_with_its_recordings_and_its_sessions_stay_calls(
+    migrated: Pool,
+) -> None:
+    live_call_id, recording_id, _ = await a_told_recording(migrated)
+
+    await migrated.execute("DELETE FROM live_call WHERE id = %s", (live_call_id,))
+
+    assert await PostgresRecordings(migrated).kept(recording_id) is None
+    assert await migrated.fetch_all("SELECT id, live_call_id, follow_up FROM call") == [
+        ("conv_1", None, "awaiting_details")
+    ]
+
+
+async def test_a_call_ends_with_everything_that_belongs_to_an_end(migrated: Pool) -> None:
+    await a_told_recording(migrated)
+
+    for column in ("ending", "follows_up", "ended_at"):
+        with pytest.raises(StatementError, match="23514"):
+            await migrated.execute(f"UPDATE live_call SET {column} = NULL")
 
 
 @pytest.mark.parametrize(

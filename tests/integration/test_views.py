@@ -14,11 +14,15 @@ from actors.calls import (
     SeenCall,
     TranscriptEntry,
 )
+from actors.live_call.effects import Ending
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import CallState, Mode, Phase
 from actors.messages import DeliveryStatus, InboundMessage, StatusReport
 from actors.ports import Answer
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
 from daemon.store.inbox import PostgresInbox
+from daemon.store.live_calls import PostgresLiveCalls
 from daemon.store.migrate import migrate
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.pool import Pool
@@ -237,3 +241,27 @@ async def test_conversations_shows_a_call_without_a_chat(migrated: Pool) -> None
 
     assert (row["client_phone"], row["elevenlabs_conversation_id"]) == (ANA, "conv_1")
     assert (row["whatsapp_conversation_id"], row["whatsapp_messages"]) == (None, [])
+
+
+async def test_conversations_shows_the_sessions_of_a_live_call_as_calls(migrated: Pool) -> None:
+    live_calls = PostgresLiveCalls(migrated)
+    incoming = IncomingCall(call_sid="CA1", caller=ANA, dialled=None)
+    live = await live_calls.begin(incoming, mode=Mode.CONFERENCE, now=NOW)
+    await live_calls.keep_session(live.id, conversation_id="conv_1", agent_id="agent_voice", now=NOW)
+
+    # While it goes on, with what is known.
+    row = await row_of(migrated, "conversations", CONVERSATIONS)
+    assert (row["client_phone"], row["elevenlabs_conversation_id"]) == (ANA, "conv_1")
+    assert (row["call_started_at"], row["call_ended_at"], row["call_summary"]) == (NOW, None, None)
+
+    over = CallState(mode=Mode.CONFERENCE, phase=Phase.ENDED)
+    await live_calls.finish(
+        live.id, over, ending=Ending.AGENT, note="Dejó un mensaje.", follows_up=True, now=NOW + MINUTE
+    )
+    await a_followed_up_call(migrated)
+
+    row = await row_of(migrated, "conversations", CONVERSATIONS)
+    assert (row["elevenlabs_conversation_id"], row["call_summary"]) == ("conv_1", "Pidió un crédito.")
+    assert row["whatsapp_status"] == "active"
+    state = await row_of(migrated, "conversation_state", CONVERSATION_STATE)
+    assert (state["phone_number"], state["call_duration_secs"]) == (ANA, 90)

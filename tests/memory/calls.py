@@ -5,9 +5,10 @@ from attrs import evolve, frozen
 
 from actors.calls import Batch, CallAnalysis, CallDetails, CallSighting, FollowUpState, SeenCall
 from actors.ports import AwaitedCall
+from daemon.store.calls import PART_OF_LIVE_CALL
 from tests.memory.database import Call, MemoryDatabase
 
-_DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND})
+_DELIBERATE = frozenset({CallSighting.WEBHOOK, CallSighting.COMMAND, CallSighting.LIVE})
 
 
 @frozen
@@ -91,6 +92,8 @@ class MemoryCalls:
                 call.person_id = self.database.find_or_make_person(
                     identities, phone_number=details.phone_number, name=client_name
                 ).id
+            if call.is_part and follow_up is not FollowUpState.AWAITING_DETAILS:
+                follow_up, call.follow_up_note = FollowUpState.NONE, PART_OF_LIVE_CALL
             if follow_up is FollowUpState.DUE:
                 if call.person_id is None:
                     raise ValueError("a call that is due has somebody to write to")
@@ -98,6 +101,7 @@ class MemoryCalls:
                 conversation = conversation or self.database.make_conversation(call.person_id, agent_id)
                 call.conversation_id = conversation.id
             _store(call, details)
+            call.client_name = client_name or call.client_name
             call.follow_up = follow_up
             return call.person_id
 

@@ -16,6 +16,7 @@ from tests.memory.database import (
 )
 
 _CALLS_MAX = 5
+_NOT_THE_AGENTS = frozenset({Purpose.REOPENING, Purpose.NOTICE})
 
 
 @frozen
@@ -56,32 +57,9 @@ class MemoryConversations:
                 name=person.name,
                 address=newest.address if newest is not None else person.phone_number,
                 window_opened_at=newest.created_at if newest is not None else None,
-                calls=self._calls(person_id),
-                messages=self._messages(person_id, messages_max),
+                calls=known_calls(self.database, person_id),
+                messages=timeline(self.database, person_id, messages_max),
             )
-
-    def _calls(self, person_id: int) -> list[KnownCall]:
-        calls = [c for c in self.database.calls.values() if c.person_id == person_id]
-        calls.sort(key=lambda call: (started_at(call), call.id), reverse=True)
-        return [
-            _known_call(call)
-            for place, call in enumerate(calls)
-            if place < _CALLS_MAX or call.follow_up is FollowUpState.DUE
-        ]
-
-    def _messages(self, person_id: int, messages_max: int) -> list[TimelineMessage]:
-        messages = [
-            (m.id, TimelineMessage(direction="inbound", text=m.text, at=m.created_at))
-            for m in self.database.inbound.values()
-            if m.person_id == person_id and m.status is not InboundStatus.RECEIVED
-        ]
-        messages += [
-            (o.id, TimelineMessage(direction="outbound", text=o.text, at=o.created_at))
-            for o in self.database.outbound.values()
-            if o.person_id == person_id and not o.status.is_failure and o.purpose is not Purpose.REOPENING
-        ]
-        messages.sort(key=lambda numbered: numbered[0])
-        return [message for _, message in messages[max(0, len(messages) - messages_max) :]]
 
     async def save_session(self, conversation_id: int, *, agent_conversation_id: str) -> None:
         async with self.database.transaction():
@@ -159,6 +137,33 @@ class MemoryConversations:
                 _drop(call, "conversation closed before the opening")
 
 
+def known_calls(database: MemoryDatabase, person_id: int) -> list[KnownCall]:
+    """Newest first; those whose opening is to be written are always among them."""
+    calls = [c for c in database.calls.values() if c.person_id == person_id]
+    calls.sort(key=lambda call: (started_at(call), call.id), reverse=True)
+    return [
+        _known_call(call)
+        for place, call in enumerate(calls)
+        if place < _CALLS_MAX or call.follow_up is FollowUpState.DUE
+    ]
+
+
+def timeline(database: MemoryDatabase, person_id: int, messages_max: int) -> list[TimelineMessage]:
+    """The newest messages, oldest first."""
+    messages = [
+        (m.id, TimelineMessage(direction="inbound", text=m.text, at=m.created_at))
+        for m in database.inbound.values()
+        if m.person_id == person_id and m.status is not InboundStatus.RECEIVED
+    ]
+    messages += [
+        (o.id, TimelineMessage(direction="outbound", text=o.text, at=o.created_at))
+        for o in database.outbound.values()
+        if o.person_id == person_id and not o.status.is_failure and o.purpose not in _NOT_THE_AGENTS
+    ]
+    messages.sort(key=lambda numbered: numbered[0])
+    return [message for _, message in messages[max(0, len(messages) - messages_max) :]]
+
+
 def _drop(call: Call, reason: str) -> None:
     if call.follow_up is FollowUpState.DUE:
         call.follow_up = FollowUpState.NONE
@@ -178,4 +183,5 @@ def _known_call(call: Call) -> KnownCall:
         collected=details.analysis.collected if details.analysis else {},
         variables=details.variables,
         transcript_excerpt=excerpt([(entry.role, entry.text) for entry in details.transcript]),
+        note=call.note,
     )

@@ -15,6 +15,9 @@ from attrs import define, field
 
 from actors.calls import Batch, CallDetails, CallOutcome, CallSighting, FollowUpState
 from actors.conversation.permission import CUSTOMER_WINDOW
+from actors.live_call.effects import Ending
+from actors.live_call.ports import KeptRecording
+from actors.live_call.state import CallState
 from actors.messages import DeliveryStatus, Purpose, Template
 from actors.ports import StoreUnavailableError
 from daemon.store.values import storable
@@ -54,7 +57,7 @@ class Conversation:
 
 @define(kw_only=True)
 class Call:
-    """`details` are those that were saved last, None before."""
+    """`details` are those that were saved last, None before; `began_at` is what a live call knows of its session."""
 
     id: str
     sighting: CallSighting
@@ -71,6 +74,11 @@ class Call:
     details: CallDetails | None = None
     person_id: int | None = None
     conversation_id: int | None = None
+    client_name: str | None = None
+    live_call_id: int | None = None
+    began_at: datetime | None = None
+    is_part: bool = False
+    note: str | None = None
 
 
 class InboundStatus(Enum):
@@ -151,6 +159,40 @@ class HeldCampaign:
     probes: int = 0
 
 
+@define(kw_only=True)
+class LiveCallRow:
+    id: int
+    call_sid: str
+    caller: str | None
+    called: str | None
+    started_at: datetime
+    state: CallState
+    ended_at: datetime | None = None
+    ending: Ending | None = None
+    follows_up: bool | None = None
+
+
+@define(kw_only=True)
+class Recording:
+    """A message that a caller left; `notice` tells the advisor of it."""
+
+    id: int
+    live_call_id: int
+    sid: str
+    advisor: str
+    duration_s: int
+    recorded_at: datetime
+    look_at: datetime
+    attempts: int = 0
+    kept: KeptRecording | None = None
+    dropped_reason: str | None = None
+    notice: Outbound | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        return self.kept is None and self.dropped_reason is None
+
+
 @define
 class MemoryDatabase:
     """Tables as dictionaries in the order of insertion.
@@ -169,6 +211,8 @@ class MemoryDatabase:
     inbound: dict[int, Inbound] = field(factory=dict, init=False)
     outbound: dict[int, Outbound] = field(factory=dict, init=False)
     campaigns: dict[str, HeldCampaign] = field(factory=dict, init=False)
+    live_calls: dict[int, LiveCallRow] = field(factory=dict, init=False)
+    recordings: dict[int, Recording] = field(factory=dict, init=False)
     _last_message_id: int = field(default=0, init=False)
 
     @asynccontextmanager
@@ -199,6 +243,11 @@ class MemoryDatabase:
         for identity in identities:
             self.identities.setdefault(identity, person.id)
         return person
+
+    def person_known_by(self, identities: Sequence[str]) -> Person | None:
+        known = (self.identities[identity] for identity in identities if identity in self.identities)
+        person_id = next(known, None)
+        return None if person_id is None else self.people[person_id]
 
     def _release_numbers(self, identities: Sequence[str]) -> None:
         """A number that comes with another user id than before belongs to somebody else now."""
@@ -330,4 +379,4 @@ class MemoryDatabase:
 
 
 def started_at(call: Call) -> datetime:
-    return call.details.started_at if call.details is not None else call.seen_at
+    return call.details.started_at if call.details is not None else call.began_at or call.seen_at

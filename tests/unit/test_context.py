@@ -117,6 +117,20 @@ def test_calls_are_told_in_their_order_and_those_without_words_left_out() -> Non
     )
 
 
+def test_what_else_happened_in_a_call_is_told_with_it() -> None:
+    spoken = evolve(CALL, summary=None, note="Dejó un mensaje.")
+    silent = evolve(CALL, summary=None, transcript_excerpt="", note="Habló con Beto.")
+    plan = session_plan(
+        evolve(CONTEXT, calls=[silent, spoken, evolve(CALL, note="Habló con Beto.")]), now=NOW
+    )
+
+    assert plan.context == (
+        "Llamada del 2026-05-04 09:00 UTC: Le interesa el plan anual.\nAdemás: Habló con Beto.\n\n"
+        "Llamada del 2026-05-04 09:00 UTC: agent: Hola\nuser: Buenas\nAdemás: Dejó un mensaje.\n\n"
+        "Llamada del 2026-05-04 09:00 UTC: Habló con Beto."
+    )
+
+
 def test_without_a_summary_the_end_of_the_call_stands_in_for_it() -> None:
     plan = session_plan(evolve(CONTEXT, calls=[evolve(CALL, summary=None)]), now=NOW)
 

@@ -156,6 +156,7 @@ def test_a_wait_that_was_asked_for_is_kept_within_measure(asked_s: float, pause_
         (401, Purpose.OPENING, Extent.EVERYBODY),
         (63018, Purpose.OPENING, Extent.OPENINGS),
         (63018, Purpose.ANSWER, None),
+        (63018, Purpose.NOTICE, None),
         (14107, Purpose.ANSWER, None),
         (None, Purpose.OPENING, None),
     ],

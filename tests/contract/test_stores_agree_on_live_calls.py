@@ -1,0 +1,212 @@
+"""The random lives of `test_stores_agree`, in which people call us, leave messages, and advisors are told of them."""
+
+from datetime import timedelta
+from functools import partial
+
+import trio
+from attrs import evolve
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from typing_extensions import override
+
+from actors.calls import CallDetails, FollowUpState
+from actors.live_call.effects import Ending
+from actors.live_call.ports import KeptRecording, Notice
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import CallState, Mode
+from actors.messages import Template
+from daemon.store.pool import Pool
+from tests.contract.arbitrary import (
+    CALL_IDS,
+    call_ids,
+    call_states,
+    details,
+    endings,
+    incoming_calls,
+    moments,
+    names,
+    notes,
+    people,
+    recording_sids,
+    templates,
+    which,
+)
+from tests.contract.stores import TEXT_AGENT, VOICE_AGENT, Stores, stores_in_memory
+from tests.contract.test_stores_agree import StoresAgree
+from tests.contract.twins import Twins
+from tests.memory.database import MemoryDatabase
+
+CALL_SIDS = ["CA1", "CA2"]
+
+
+class StoresAgreeOnLiveCalls(StoresAgree):
+    def __init__(self, twins: Twins) -> None:
+        super().__init__(twins)
+        self.live_calls: list[int] = []
+        self.recordings: list[int] = []
+
+    def live_call(self, chosen: int) -> int:
+        return self.live_calls[chosen % len(self.live_calls)]
+
+    # --- Calls ---
+
+    @rule(incoming=incoming_calls, mode=st.sampled_from(Mode))
+    def begin_call(self, incoming: IncomingCall, mode: Mode) -> None:
+        begun = self.ask(lambda side: side.stores.live_calls.begin(incoming, mode=mode, now=self.now))
+        assert begun.is_new == (begun.id not in self.live_calls)
+        if begun.is_new:
+            self.live_calls.append(begun.id)
+
+    @precondition(lambda self: self.live_calls)
+    @rule(chosen=which, state=call_states)
+    def save_state(self, chosen: int, state: CallState) -> None:
+        live_call_id = self.live_call(chosen)
+        self.ask(lambda side: side.stores.live_calls.save(side.live_call(live_call_id), state, now=self.now))
+        self.ask(lambda side: side.stores.live_calls.load(side.live_call(live_call_id)))
+
+    @precondition(lambda self: self.live_calls)
+    @rule(chosen=which, kept=st.lists(call_ids, min_size=1, max_size=3), wait=moments)
+    def keep_sessions(self, chosen: int, kept: list[str], wait: timedelta) -> None:
+        live_call_id = self.live_call(chosen)
+        for call_id in kept:
+            self.now += wait
+            self.ask(
+                lambda side, call_id=call_id: side.stores.live_calls.keep_session(  # type: ignore[misc]
+                    side.live_call(live_call_id), conversation_id=call_id, agent_id=VOICE_AGENT, now=self.now
+                )
+            )
+
+    @precondition(lambda self: self.live_calls)
+    @rule(chosen=which, state=call_states, ending=endings, note=notes, follows_up=st.booleans(), wait=moments)
+    def finish_call(
+        self, chosen: int, state: CallState, ending: Ending, note: str, wait: timedelta, *, follows_up: bool
+    ) -> None:
+        live_call_id = self.live_call(chosen)
+        self.now += wait
+        self.ask(
+            lambda side: side.stores.live_calls.finish(
+                side.live_call(live_call_id),
+                state,
+                ending=ending,
+                note=note,
+                follows_up=follows_up,
+                now=self.now,
+            )
+        )
+
+    @precondition(lambda self: self.live_calls)
+    @rule(chosen=which, note=notes)
+    def add_note(self, chosen: int, note: str) -> None:
+        live_call_id = self.live_call(chosen)
+        self.ask(lambda side: side.stores.live_calls.add_note(side.live_call(live_call_id), note))
+
+    @rule(found=details, who=people, name=names)
+    def details_come(self, found: CallDetails, who: tuple[str, ...], name: str | None) -> None:
+        """As the call monitor takes them in; so that lives get somewhere."""
+        waiting = self.ask(lambda side: side.stores.calls.awaiting_details(now=self.now, limit=1))
+        for call in waiting:
+            self.ask(
+                lambda side, call=call: side.stores.calls.save_details(  # type: ignore[misc]
+                    evolve(found, id=call.id),
+                    client_name=name,
+                    identities=who,
+                    follow_up=FollowUpState.DUE,
+                    agent_id=TEXT_AGENT,
+                ),
+                "person",
+            )
+
+    @rule(who=people, messages_max=st.integers(0, 5))
+    def history(self, who: tuple[str, ...], messages_max: int) -> None:
+        self.ask(lambda side: side.stores.live_calls.history(who, messages_max=messages_max))
+
+    # --- Recordings ---
+
+    @precondition(lambda self: self.live_calls)
+    @rule(chosen=which, sid=recording_sids)
+    def expect(self, chosen: int, sid: str) -> None:
+        live_call_id = self.live_call(chosen)
+        self.ask(
+            lambda side: side.stores.recordings.expect(
+                side.live_call(live_call_id), sid=sid, advisor="Beto", duration_s=5, now=self.now
+            )
+        )
+        self.look_for_recordings(timedelta())
+
+    def look_for_recordings(self, later: timedelta) -> None:
+        found = self.ask(lambda side: side.stores.recordings.due(now=self.now + later, limit=5))
+        self.recordings += [recording.id for recording in found if recording.id not in self.recordings]
+
+    @precondition(lambda self: self.recordings)
+    @rule(chosen=which, wait=moments, how=st.sampled_from(["postpone", "drop"]))
+    def set_aside(self, chosen: int, wait: timedelta, how: str) -> None:
+        recording_id = self.recordings[chosen % len(self.recordings)]
+        if how == "postpone":
+            until = self.now + wait
+            self.ask(lambda side: side.stores.recordings.postpone(side.recording(recording_id), until=until))
+        else:
+            self.ask(lambda side: side.stores.recordings.drop(side.recording(recording_id), reason="unknown"))
+
+    @precondition(lambda self: self.recordings)
+    @rule(chosen=which, advisor=st.none() | people, name=names, template=templates)
+    def keep_recording(
+        self, chosen: int, advisor: tuple[str, ...] | None, name: str | None, template: Template | None
+    ) -> None:
+        recording_id = self.recordings[chosen % len(self.recordings)]
+        recording = KeptRecording(audio=b"\x00\xff", content_type="audio/x-wav")
+        notice = None
+        if advisor is not None:
+            notice = Notice(
+                address=advisor[-1],
+                identities=advisor,
+                name=name or "",
+                text="Ana dejó un mensaje.",
+                template=template,
+                agent_id=TEXT_AGENT,
+            )
+        told = self.ask(
+            lambda side: side.stores.recordings.keep(
+                side.recording(recording_id), recording, notice=notice, now=self.now
+            ),
+            "person",
+        )
+        self.met(told)
+        self.ask(lambda side: side.stores.recordings.kept(side.recording(recording_id)))
+
+    # --- What everybody can see ---
+
+    @override
+    def teardown(self) -> None:
+        super().teardown()
+        self.ask(lambda side: side.stores.live_calls.unfinished(), "live call")
+        for call_sid in CALL_SIDS:
+            self.ask(lambda side, sid=call_sid: side.stores.live_calls.find(sid), "live call")  # type: ignore[misc]
+        for live_call_id in self.live_calls:
+            self.ask(lambda side, it=live_call_id: side.stores.live_calls.load(side.live_call(it)))  # type: ignore[misc]
+            self.ask(lambda side, it=live_call_id: side.stores.peek.ending(side.live_call(it)))  # type: ignore[misc]
+        for call_id in CALL_IDS:
+            self.ask(lambda side, it=call_id: side.stores.peek.session(it))  # type: ignore[misc]
+        self.look_for_recordings(timedelta(days=1))
+
+
+_EMPTY = """
+TRUNCATE person, person_identity, batch, batch_recipient, conversation, call, message, live_call RESTART IDENTITY CASCADE
+"""
+
+
+async def test_they_agree_when_people_call(pool: Pool, postgres_stores: Stores) -> None:
+    def fresh() -> StoresAgreeOnLiveCalls:
+        trio.from_thread.run(pool.execute, _EMPTY)
+        return StoresAgreeOnLiveCalls(Twins(stores_in_memory(MemoryDatabase()), postgres_stores))
+
+    lives = settings(
+        max_examples=settings().max_examples // 2,
+        stateful_step_count=30,
+        # An example goes through a real database.
+        suppress_health_check=[HealthCheck.too_slow],
+        report_multiple_bugs=False,
+    )
+    # A factory will do, though the annotation wants a class.
+    run = partial(run_state_machine_as_test, fresh, settings=lives)  # type: ignore[arg-type]
+    await trio.to_thread.run_sync(run)
