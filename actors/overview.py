@@ -9,6 +9,7 @@ from uuid import UUID
 from attrs import frozen
 
 from actors.calls import CallOutcome, FollowUpState
+from actors.live_call.state import Phase
 
 
 @frozen(kw_only=True)
@@ -26,6 +27,37 @@ class Queues:
     outbound_pending: int
     outbound_in_doubt: int
     dead_letters: int
+
+
+@frozen(kw_only=True)
+class CallCounts:
+    """How many calls go on.
+
+    Attributes:
+        live: calls that somebody made to us and that have not ended.
+        unfinished_recordings: messages of callers that are still to be fetched.
+    """
+
+    live: int
+    unfinished_recordings: int
+
+
+@frozen(kw_only=True)
+class LiveCallSummary:
+    """A live call as a list shows it.
+
+    Attributes:
+        caller: None for a number that is withheld.
+        advisor: who is being reached, or is on the line.
+        duration_s: so far.
+    """
+
+    id: int
+    started_at: datetime
+    phase: Phase
+    caller: str | None
+    advisor: str | None
+    duration_s: int
 
 
 class InteractionType(StrEnum):
@@ -132,6 +164,12 @@ class Overview(Protocol):
     """
 
     async def queues(self) -> Queues: ...
+
+    async def call_counts(self) -> CallCounts: ...
+
+    async def live_calls(self) -> Sequence[LiveCallSummary]:
+        """The calls that go on now, oldest first, fifty at most."""
+        ...
 
     async def conversations(self, cursor: int | None, *, limit: int) -> ConversationPage:
         """Newest first; `cursor` is the `next_cursor` of the page before, None for the first."""

@@ -91,8 +91,11 @@ def _status(details: dict[str, Any]) -> str:
 def _line(interaction: dict[str, Any]) -> str:
     details = interaction["metadata"]
     if interaction["type"] == "call":
-        who = f"call ({details.get('outcome', 'unknown')}, {details.get('duration_s', 0)} s)"
+        kind = "live call" if details.get("live_call_id") else "call"
+        who = f"{kind} ({details.get('outcome', 'unknown')}, {details.get('duration_s', 0)} s)"
     else:
         mark = f" [{_status(details)}]" if details["direction"] == "outbound" else ""
         who = ("them" if details["direction"] == "inbound" else "us") + mark
-    return f"{interaction['timestamp']}  {who}: {interaction['content']}"
+    # A message's note is about its sending.
+    note = f" [{details['note']}]" if interaction["type"] == "call" and details.get("note") else ""
+    return f"{interaction['timestamp']}  {who}: {interaction['content']}{note}"

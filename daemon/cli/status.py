@@ -55,6 +55,9 @@ def _show(report: dict[str, Any]) -> None:
     queues = report["queues"]
     if queues is not None:
         console.print(", ".join(f"{name.replace('_', ' ')} {count}" for name, count in queues.items()))
+    calls = report["calls"]
+    if calls is not None:
+        console.print(f"live calls {calls['live']}, recordings to fetch {calls['unfinished_recordings']}")
     for alert in report["alerts"]:
         console.print(styled("alert", "yellow"), f"{alert['since']} ({alert['count']}×) {alert['text']}")
 

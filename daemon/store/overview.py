@@ -1,4 +1,4 @@
-"""What the operator sees: queues, conversations with their timelines, batches with their follow-ups."""
+"""What the operator sees: queues, live calls, conversations with their timelines, batches with their follow-ups."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,22 @@ from attrs import frozen
 from actors.calls import CallOutcome, FollowUpState
 from actors.overview import (
     BatchProgress,
+    CallCounts,
     ConversationPage,
     ConversationSummary,
     ConversationTimeline,
     Interaction,
     InteractionType,
+    LiveCallSummary,
     Queues,
     RecipientProgress,
 )
+from daemon.store.live_calls import read_state
 from daemon.store.pool import Database
 from daemon.store.values import Row, sole
 
 _MESSAGES_MAX = 500
+_LIVE_CALLS_MAX = 50
 
 # Each count is one partial index. Of a reopening that failed, what waited behind it is counted.
 _QUEUES = """
@@ -29,6 +33,20 @@ SELECT
     (SELECT count(*) FROM message d
      WHERE d.status IN ('undelivered', 'failed', 'refused') AND d.purpose <> 'reopening'
         AND NOT EXISTS (SELECT FROM message r WHERE r.replaces_id = d.id))
+"""
+
+_CALL_COUNTS = """
+SELECT
+    (SELECT count(*) FROM live_call WHERE ended_at IS NULL),
+    (SELECT count(*) FROM live_recording WHERE kept_at IS NULL AND dropped_reason IS NULL)
+"""
+
+_LIVE_CALLS = """
+SELECT id, started_at, state, caller, greatest(0, extract(epoch FROM now() - started_at))::integer
+FROM live_call
+WHERE ended_at IS NULL
+ORDER BY id
+LIMIT %(calls_max)s
 """
 
 _SUMMARY = """
@@ -65,6 +83,7 @@ ORDER BY named.place, c.id DESC
 LIMIT 1
 """  # noqa: S608 -- constants
 
+# The parts of a live call stand beside the session that stands for it.
 _INTERACTIONS = """
 SELECT type, at, platform, external_id, content, metadata
 FROM (
@@ -76,10 +95,18 @@ FROM (
                 'agent_id', agent_id, 'outcome', outcome, 'direction', direction, 'duration_s', duration_s,
                 'title', title, 'successful', successful, 'sentiment', sentiment, 'collected', collected,
                 'batch_id', batch_id, 'recipient_id', recipient_id,
-                'follow_up', follow_up, 'follow_up_note', follow_up_note
+                'follow_up', follow_up, 'follow_up_note', follow_up_note,
+                'live_call_id', live_call_id, 'is_part', nullif(is_part, false), 'note', note
             )) AS metadata
         FROM call
-        WHERE conversation_id = %(conversation_id)s
+        WHERE id IN (
+            SELECT id FROM call WHERE conversation_id = %(conversation_id)s
+            UNION
+            SELECT part.id
+            FROM call main
+            JOIN call part ON part.live_call_id = main.live_call_id AND part.is_part
+            WHERE main.conversation_id = %(conversation_id)s
+        )
     )
     UNION ALL
     (
@@ -128,6 +155,14 @@ class PostgresOverview:
         return Queues(
             inbound_pending=row[0], outbound_pending=row[1], outbound_in_doubt=row[2], dead_letters=row[3]
         )
+
+    async def call_counts(self) -> CallCounts:
+        row = sole(await self.pool.fetch_one(_CALL_COUNTS))
+        return CallCounts(live=row[0], unfinished_recordings=row[1])
+
+    async def live_calls(self) -> Sequence[LiveCallSummary]:
+        rows = await self.pool.fetch_all(_LIVE_CALLS, {"calls_max": _LIVE_CALLS_MAX})
+        return [_live_call(row) for row in rows]
 
     async def conversations(self, cursor: int | None, *, limit: int) -> ConversationPage:
         rows = await self.pool.fetch_all(_CONVERSATIONS, {"cursor": cursor, "limit": limit + 1})
@@ -186,6 +221,18 @@ def _summary(row: Row) -> ConversationSummary:
         last_message_at=row[9],
         message_count=row[10],
         unanswered=row[11],
+    )
+
+
+def _live_call(row: Row) -> LiveCallSummary:
+    state = read_state(row[2])
+    return LiveCallSummary(
+        id=row[0],
+        started_at=row[1],
+        phase=state.phase,
+        caller=row[3],
+        advisor=state.advisor.advisor if state.advisor is not None else None,
+        duration_s=row[4],
     )
 
 

@@ -15,9 +15,11 @@ from actors.conversation.identity import identities_of
 from actors.conversation.mail import Close, ConversationMessage
 from actors.overview import (
     BatchProgress,
+    CallCounts,
     ConversationPage,
     ConversationSummary,
     ConversationTimeline,
+    LiveCallSummary,
     Queues,
 )
 from actors.ports import StoreUnavailableError
@@ -54,11 +56,20 @@ class FewConversations:
     """An `Overview` of what a test puts in."""
 
     summaries: list[ConversationSummary] = field(factory=lambda: [ANA])
+    calls: list[LiveCallSummary] = field(factory=list)
     timeline: ConversationTimeline | None = None
     is_up: bool = True
 
     async def queues(self) -> Queues:
         return Queues(inbound_pending=1, outbound_pending=0, outbound_in_doubt=0, dead_letters=0)
+
+    async def call_counts(self) -> CallCounts:
+        return CallCounts(live=len(self.calls), unfinished_recordings=2)
+
+    async def live_calls(self) -> Sequence[LiveCallSummary]:
+        if not self.is_up:
+            raise StoreUnavailableError("away")
+        return self.calls
 
     async def conversations(self, cursor: int | None, *, limit: int) -> ConversationPage:
         if not self.is_up:
@@ -140,6 +151,9 @@ class AdminDaemon:
                 "outbound_in_doubt": 0,
                 "dead_letters": 2,
             }
+            if self.overview.is_up
+            else None,
+            "calls": {"live": len(self.overview.calls), "unfinished_recordings": 2}
             if self.overview.is_up
             else None,
             "event_loop_delay_s": 0.001,

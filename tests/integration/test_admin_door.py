@@ -11,7 +11,9 @@ import pytest
 from attrs import evolve
 from structlog.testing import capture_logs
 
-from actors.overview import ConversationTimeline, Interaction, InteractionType
+from actors.live_call.state import Phase
+from actors.overview import ConversationTimeline, Interaction, InteractionType, LiveCallSummary
+from daemon.web.admin.wording import NAMES
 from tests.integration.admin import ANA, TOKEN, AdminDaemon, closed, serving_admin
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -303,6 +305,44 @@ async def test_the_page_shows_what_goes_on(http: httpx.AsyncClient, daemon: Admi
         assert shown in page
     for hidden in ("3001239155", "<script", "Nadie", TOKEN):
         assert hidden not in page
+
+
+async def test_the_page_shows_the_calls_that_go_on(http: httpx.AsyncClient, daemon: AdminDaemon) -> None:
+    assert "Llamadas en curso" in (await http.get("/admin", headers=BEARER)).text
+
+    daemon.overview.calls.append(
+        LiveCallSummary(
+            id=1,
+            started_at=datetime(2026, 5, 4, 12, 29, tzinfo=UTC),
+            phase=Phase.TRANSFERRING,
+            caller="+573001239155",
+            advisor="Jesús <i>Ñ.</i>",
+            duration_s=65,
+        )
+    )
+    daemon.overview.calls.append(
+        evolve(daemon.overview.calls[0], phase=Phase.WITH_AGENT, caller=None, advisor=None, duration_s=3_601)
+    )
+    page = (await http.get("/admin", headers=BEARER)).text
+
+    for shown in (
+        "+57•••9155",
+        "llamando a un asesor",
+        "Jesús &lt;i&gt;Ñ.&lt;/i&gt;",
+        "04/05 12:29",
+        "1:05",
+        "con el agente",
+        "60:01",
+        "Mensajes de voz por recoger: 2.",
+    ):
+        assert shown in page
+    assert "3001239155" not in page
+    status = (await http.get("/admin/status", headers=BEARER)).json()
+    assert status["calls"] == {"live": 2, "unfinished_recordings": 2}
+
+
+def test_every_phase_of_a_call_has_a_name() -> None:
+    assert NAMES["call_phases"].keys() == set(Phase)
 
 
 async def test_the_page_stands_without_a_database(http: httpx.AsyncClient, daemon: AdminDaemon) -> None:

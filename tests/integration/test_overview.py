@@ -15,16 +15,21 @@ from actors.calls import (
     SeenCall,
 )
 from actors.failures import failure_of
+from actors.live_call.effects import Ending
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import CallState, Leg, LegStage, Mode, Phase, Role
 from actors.messages import DeliveryStatus, InboundMessage, StatusReport, Template
-from actors.overview import Interaction, InteractionType, Queues, RecipientProgress
+from actors.overview import CallCounts, Interaction, InteractionType, Queues, RecipientProgress
 from actors.ports import Answer, Opening
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
 from daemon.store.inbox import PostgresInbox
+from daemon.store.live_calls import PostgresLiveCalls
 from daemon.store.migrate import migrate
 from daemon.store.outbox import PostgresOutbox
 from daemon.store.overview import PostgresOverview
 from daemon.store.pool import Pool
+from daemon.store.recordings import PostgresRecordings
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -146,6 +151,84 @@ async def test_a_closed_conversation_leaves_nothing_pending(
     await conversations.close(conversation_id, now=NOW)
 
     assert (await overview.queues()).inbound_pending == 0
+
+
+# --- Live calls -------------------------------------------------------------------------------------------
+
+
+async def live_call(
+    pool: Pool, call_sid: str = "CA1", *, at: datetime = NOW, caller: str | None = ANA
+) -> int:
+    incoming = IncomingCall(call_sid=call_sid, caller=caller, dialled=None)
+    return (await PostgresLiveCalls(pool).begin(incoming, mode=Mode.CONFERENCE, now=at)).id
+
+
+async def finish(pool: Pool, live_call_id: int, *, note: str = "") -> None:
+    over = CallState(mode=Mode.CONFERENCE, phase=Phase.ENDED)
+    await PostgresLiveCalls(pool).finish(
+        live_call_id, over, ending=Ending.AGENT, note=note, follows_up=True, now=NOW + 10 * MINUTE
+    )
+
+
+async def test_calls_are_shown_while_they_go_on(overview: PostgresOverview, migrated: Pool) -> None:
+    began_at = datetime.now(UTC) - timedelta(seconds=65)
+    one = await live_call(migrated, at=began_at)
+    two = await live_call(migrated, "CA2", at=datetime.now(UTC) + timedelta(days=1), caller=None)
+    await finish(migrated, await live_call(migrated, "CA3"))
+    called = (
+        Leg(ordinal=1, role=Role.ADVISOR, advisor="Carla", stage=LegStage.OVER),
+        Leg(ordinal=2, role=Role.ADVISOR, advisor="Beto", stage=LegStage.RINGING),
+    )
+    state = CallState(mode=Mode.CONFERENCE, phase=Phase.TRANSFERRING, legs=called)
+    await PostgresLiveCalls(migrated).save(one, state, now=NOW)
+
+    first, second = await overview.live_calls()
+
+    assert (first.id, first.started_at, first.phase) == (one, began_at, Phase.TRANSFERRING)
+    assert (first.caller, first.advisor) == (ANA, "Beto")
+    assert 65 <= first.duration_s < 65 + 60
+    # A clock that was set back since makes no call shorter than nothing.
+    assert (second.id, second.caller, second.advisor, second.duration_s) == (two, None, None, 0)
+
+
+async def test_calls_and_their_recordings_are_counted_until_they_are_done(
+    overview: PostgresOverview, migrated: Pool
+) -> None:
+    assert await overview.call_counts() == CallCounts(live=0, unfinished_recordings=0)
+    one, _ = await live_call(migrated), await live_call(migrated, "CA2")
+    recordings = PostgresRecordings(migrated)
+    for sid in ("RE1", "RE2"):
+        await recordings.expect(one, sid=sid, advisor="", duration_s=5, now=NOW)
+    assert await overview.call_counts() == CallCounts(live=2, unfinished_recordings=2)
+
+    await finish(migrated, one)
+    (first, _) = await recordings.due(now=NOW, limit=2)
+    await recordings.drop(first.id, reason="unknown at Twilio")
+
+    assert await overview.call_counts() == CallCounts(live=1, unfinished_recordings=1)
+
+
+async def test_a_timeline_shows_every_part_of_a_live_call(overview: PostgresOverview, migrated: Pool) -> None:
+    live_calls = PostgresLiveCalls(migrated)
+    live_call_id = await live_call(migrated)
+    other_id = await live_call(migrated, "CA2")
+    for kept_in, call_id in ((live_call_id, "conv_1"), (live_call_id, "conv_2"), (other_id, "conv_3")):
+        await live_calls.keep_session(kept_in, conversation_id=call_id, agent_id="agent_voice", now=NOW)
+    await finish(migrated, live_call_id, note="Dejó un mensaje.")
+    person_id = await due_call(migrated, "conv_2")
+    await due_call(migrated, "conv_1")
+    conversation_id = (await PostgresConversations(migrated).work(person_id)).conversation_id
+    assert conversation_id is not None
+
+    timeline = await overview.conversation(conversation_id)
+
+    assert timeline is not None
+    told = {one.external_id: one.metadata for one in timeline.interactions}
+    assert told.keys() == {"conv_1", "conv_2"}
+    assert told["conv_2"].items() >= {"live_call_id": live_call_id, "note": "Dejó un mensaje."}.items()
+    assert "is_part" not in told["conv_2"]
+    assert told["conv_1"].items() >= {"live_call_id": live_call_id, "is_part": True}.items()
+    assert "note" not in told["conv_1"]
 
 
 # --- Conversations ----------------------------------------------------------------------------------------

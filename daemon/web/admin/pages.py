@@ -12,8 +12,8 @@ from quart_trio import QuartTrio
 from actors.overview import Overview
 from actors.ports import StoreUnavailableError
 from daemon.web.admin.guard import PAGE, SIGN_IN, AdminGuard, read_form, require_same_origin
-from daemon.web.admin.shapes import page_json, status_json
-from daemon.web.admin.wording import NAMES, moment, since
+from daemon.web.admin.shapes import live_call_json, page_json, status_json
+from daemon.web.admin.wording import NAMES, clock, moment, since
 from daemon.web.headers import PAGE_HEADERS
 from daemon.web.problem import HttpError
 
@@ -48,7 +48,7 @@ class AdminPages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        templates.globals.update(moment=moment, since=since, **NAMES)
+        templates.globals.update(clock=clock, moment=moment, since=since, **NAMES)
         return templates
 
     @_style.default
@@ -71,6 +71,7 @@ class AdminPages:
             status=status,
             watchers=_watchers(status),
             parked=self.parked(),
+            live_calls=await self._live_calls(),
             conversations=await self._conversations(),
             csrf_token=session.csrf_token if session is not None else "",
         )
@@ -101,6 +102,13 @@ class AdminPages:
 
     async def show_style(self) -> Response:
         return Response(self._style, content_type="text/css; charset=utf-8")
+
+    async def _live_calls(self) -> Sequence[Mapping[str, Any]] | None:
+        """Those that go on; None while the database is out of reach."""
+        try:
+            return [live_call_json(call) for call in await self.overview.live_calls()]
+        except StoreUnavailableError:
+            return None
 
     async def _conversations(self) -> Sequence[Mapping[str, Any]] | None:
         """The open ones among the newest; None while the database is out of reach."""

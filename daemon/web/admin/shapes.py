@@ -10,6 +10,7 @@ from actors.overview import (
     ConversationSummary,
     ConversationTimeline,
     Interaction,
+    LiveCallSummary,
     RecipientProgress,
 )
 from daemon.masking import mask, mask_number_of, mask_numbers, mask_phone
@@ -35,6 +36,17 @@ def summary_json(summary: ConversationSummary) -> dict[str, Any]:
         "last_message_at": _iso(summary.last_message_at),
         "message_count": summary.message_count,
         "unanswered": summary.unanswered,
+    }
+
+
+def live_call_json(call: LiveCallSummary) -> dict[str, Any]:
+    return {
+        "id": call.id,
+        "phone_number": _masked(call.caller),
+        "phase": call.phase.value,
+        "advisor": call.advisor,
+        "started_at": _iso(call.started_at),
+        "duration_s": call.duration_s,
     }
 
 

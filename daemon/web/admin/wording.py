@@ -21,6 +21,17 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "transfer": "desvíos",
         "readmission": "regreso del agente",
     },
+    "call_phases": {
+        "arriving": "entrando",
+        "with_agent": "con el agente",
+        "transferring": "llamando a un asesor",
+        "with_advisor": "con un asesor",
+        "recalling": "esperando al agente",
+        "at_menu": "en el menú",
+        "at_voicemail": "dejando un mensaje",
+        "ending": "despidiéndose",
+        "ended": "terminada",
+    },
     "statuses": {
         "active": "activa",
         "escalated": "con una persona",
@@ -34,6 +45,12 @@ def moment(at: str | None) -> str:
     if not at:
         return "—"
     return datetime.fromisoformat(at).astimezone(UTC).strftime("%d/%m %H:%M")
+
+
+def clock(seconds: int) -> str:
+    """How long a call lasts, as a telephone shows it."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes}:{rest:02}"
 
 
 def since(seconds: float) -> str:
