@@ -68,7 +68,7 @@ _SHOWN: Final = frozenset(
     }
 )
 _INCHES_PER_S: Final = 0.3
-_LETTERS_PER_INCH: Final = 14
+_LETTERS_PER_INCH: Final = 18
 _WIDTH_INCHES: Final = (12.0, 60.0)
 _LANE_INCHES: Final = 0.35
 _GROUP_INCHES: Final = 0.75
@@ -189,7 +189,20 @@ def _draw_row(axes: "Axes", row: Row, letters_per_s: float) -> None:
             axes.text(bar.start_s + 0.05, place, text, fontsize=7, va="center", clip_on=True)
     for stroke in row.strokes:
         axes.axvline(stroke.at_s, color="black", linewidth=0.8, alpha=0.6)
-        axes.text(stroke.at_s, -0.85, f" {stroke.name}", fontsize=7, va="top", clip_on=True)
+    for label in labels_of(row.strokes, letters_per_s):
+        axes.text(label.at_s, -0.85, f" {label.name}", fontsize=7, va="top", clip_on=True)
+
+
+def labels_of(strokes: Sequence[Stroke], letters_per_s: float) -> Sequence[Stroke]:
+    """Names of moments, those together for which there is no room side by side."""
+    labels: list[Stroke] = []
+    for stroke in strokes:
+        last = labels[-1] if labels else None
+        if last is not None and stroke.at_s < last.at_s + (len(last.name) + 2) / letters_per_s:
+            labels[-1] = Stroke(last.at_s, f"{last.name}, {stroke.name}")
+        else:
+            labels.append(stroke)
+    return labels
 
 
 def _title(leg: Leg, place: int) -> str:

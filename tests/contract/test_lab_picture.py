@@ -9,7 +9,18 @@ import pytest
 from trio.testing import MockClock
 
 from daemon.lab.elevenlabs.speech import tone as agent_voice
-from daemon.lab.picture import Bar, Lane, PlotMissingError, Row, Scene, Stroke, draw, legs_around, scene_of
+from daemon.lab.picture import (
+    Bar,
+    Lane,
+    PlotMissingError,
+    Row,
+    Scene,
+    Stroke,
+    draw,
+    labels_of,
+    legs_around,
+    scene_of,
+)
 from daemon.lab.twilio.voice.audible import Kind, Part, Signal
 from daemon.lab.twilio.voice.legs import Fetch, Leg
 from daemon.lab.twilio.voice.mulaw import SILENT, mix, tone
@@ -100,6 +111,15 @@ def a_scene() -> Scene:
         ],
         length_s=5.0,
     )
+
+
+def test_names_that_would_stand_on_each_other_stand_together() -> None:
+    strokes = [Stroke(1.0, "ringing"), Stroke(1.0, "answered"), Stroke(2.0, "joined"), Stroke(9.0, "left")]
+
+    assert labels_of(strokes, letters_per_s=10.0) == [
+        Stroke(1.0, "ringing, answered, joined"),
+        Stroke(9.0, "left"),
+    ]
 
 
 def test_it_is_drawn(tmp_path: Path) -> None:
