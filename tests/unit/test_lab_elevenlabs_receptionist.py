@@ -1,9 +1,11 @@
 """The receptionist of the simulated agent: she connects, tells how it went, and takes messages."""
 
 import pytest
+from jinja2 import Template
 
 from daemon.lab.elevenlabs.brain import CallContext, CallTool, EndCall, Say, Step, ToolResult
 from daemon.lab.elevenlabs.receptionist import NOBODY, ReceptionistBrain
+from daemon.settings import Settings
 
 TOOLS = frozenset({"request_advisor", "take_message", "end_call"})
 OFFER = "¿Quiere que pruebe con otro asesor, o prefiere dejar un mensaje?"
@@ -129,6 +131,49 @@ def test_a_note_may_leave_its_news_to_the_updates_before_it() -> None:
     update = "Jesús Ortega no contestó."
 
     assert told("[Dígale al cliente lo que pasó.]", update=update) == f"Jesús no contestó. {OFFER}"
+
+
+NOTES = Settings().voice_texts
+
+
+@pytest.mark.parametrize(
+    ("note", "missed", "says"),
+    [
+        (NOTES.told_calling, "", "Estoy comunicándole con Jesús, espere un momento por favor."),
+        (NOTES.told_nobody, "", NOBODY),
+        (NOTES.told_missed, "no_answer", f"Jesús no contestó. {OFFER}"),
+        (NOTES.told_missed, "busy", f"Jesús tiene la línea ocupada. {OFFER}"),
+        (NOTES.told_missed, "failed", f"Jesús no contestó. {OFFER}"),
+        (NOTES.told_missed, "declined", f"Jesús no contestó. {OFFER}"),
+        (NOTES.told_joined, "", "Le paso con Jesús, que le atienda bien."),
+        (
+            NOTES.told_left,
+            "",
+            "Jesús ya terminó la llamada y sigo aquí con usted. ¿Le ayudo en algo más?",
+        ),
+    ],
+)
+def test_she_understands_the_notes_of_the_settings(note: str, missed: str, says: str) -> None:
+    assert told(Template(note).render(advisor="Jesús Ortega", missed=missed)) == says
+
+
+def test_she_understands_the_answers_of_the_settings() -> None:
+    calling = Template(NOTES.tool_calling).render(advisor="Laura Gómez")
+
+    assert "con Laura, espere" in said(answer(on_the_phone(), "un asesor", result=calling))[-1]
+    assert said(answer(on_the_phone(), "un asesor", result=NOTES.tool_nobody))[-1] == NOBODY
+    assert said(answer(on_the_phone(NOBODY), "sí", result=NOTES.tool_recording)) == [
+        "Deje su mensaje después del tono."
+    ]
+    assert "no puedo" in said(answer(on_the_phone(NOBODY), "sí", result=NOTES.tool_not_now))[0]
+
+
+def test_a_message_may_be_called_a_recado() -> None:
+    offer = Template(NOTES.back_after_missed).render(advisor="Jesús", missed="no_answer")
+
+    assert isinstance(
+        answer(on_the_phone(offer.replace(", o prefiere que pruebe con otro asesor", "")), "sí")[0], CallTool
+    )
 
 
 def test_old_news_are_not_told_again() -> None:

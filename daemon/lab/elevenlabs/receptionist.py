@@ -18,6 +18,7 @@ from daemon.lab.elevenlabs.brain import (
     SalesBrain,
     Say,
     Step,
+    ToolResult,
     plain_text,
     with_tokens,
 )
@@ -131,7 +132,7 @@ def _advisor(context: CallContext, text: str) -> Iterator[Step]:
     yield Say("Claro, permítame un momento, por favor.")
     yield CallTool(REQUEST_ADVISOR, wanted)
     result = context.tool_results[-1]
-    if result.is_error or _REFUSED.search(plain_text(result.result)):
+    if _is_refusal(result):
         yield Say(NOBODY)
     else:
         found = _name_in(result.result)
@@ -143,10 +144,14 @@ def _message(context: CallContext, text: str) -> Iterator[Step]:
         yield Say("Listo, le paso su recado al equipo.")
         return
     yield CallTool(TAKE_MESSAGE, {"summary": text})
-    if context.tool_results[-1].is_error:
+    if _is_refusal(context.tool_results[-1]):
         yield Say(f"Disculpe, ahora mismo no puedo tomar su mensaje. {_ANYTHING_ELSE}")
     else:
         yield Say("Deje su mensaje después del tono.")
+
+
+def _is_refusal(result: ToolResult) -> bool:
+    return result.is_error or _REFUSED.search(plain_text(result.result)) is not None
 
 
 def _decline(_: CallContext, __: str) -> Iterator[Step]:
@@ -190,7 +195,7 @@ _INTENTS: Final[Sequence[_Intent]] = (
 def _answer_to_caller(context: CallContext, text: str) -> Iterator[Step] | None:
     plain = plain_text(text)
     last = next((words for role, words in reversed(context.said) if role == "agent"), "")
-    was_offered = "mensaje" in last and last.endswith("?")
+    was_offered = last.endswith("?") and ("mensaje" in last or "recado" in last)
     for intent in _INTENTS:
         if intent.pattern.search(plain) and (was_offered or not intent.offered):
             return intent.answer(context, text)
