@@ -5,12 +5,16 @@ import secrets
 import socket
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 import trio
 
 from daemon.bootstrap import open_daemon
+from daemon.cli.demo_call import CALL_CONFIG, play_call, show_follow_up
 from daemon.cli.demo_talk import Stage, Talk, play, talk_with_terminal, verify
 from daemon.cli.options import log_to_terminal
 from daemon.lab.serving import LabAccount, open_lab
@@ -29,22 +33,37 @@ opening_template_variables = {{ "1" = "{{{{ name or 'cliente' }}}}", "2" = "{{{{
 level = "warning"
 """
 
+Performance: TypeAlias = Callable[[Stage], Awaitable[None]]
+
 
 @click.command()
 @click.option("--seed", default=0, show_default=True, help="Repeats the simulators' draws.")
-def demo(seed: int) -> None:
+@click.option("--call", is_flag=True, help="Play a telephone call that is put through to an advisor.")
+@click.option(
+    "--into",
+    "kept_in",
+    default=".",
+    show_default=True,
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    help="Where --call writes its picture and its sound.",
+)
+def demo(seed: int, kept_in: Path, *, call: bool) -> None:
     """Play a finished call that goes on in WhatsApp; you are the customer.
 
     Starts an embedded PostgreSQL, simulators of ElevenLabs and Twilio, and the real daemon, on loopback and
     in a folder that is removed afterwards. Without a terminal on standard input it plays a whole conversation
     by itself, checks that every message was stored and delivered, and exits.
+
+    With --call somebody calls the agent and asks for an advisor: the first does not answer, the second does. What everybody
+    heard is drawn in call.png, and what the caller heard is written to call.wav.
     """
     log_to_terminal("warning")
+    performance = partial(_perform_call, kept_in) if call else _perform
     with tempfile.TemporaryDirectory(prefix="relevo-demo-") as folder:
-        trio.run(_demo, Path(folder), seed, restrict_keyboard_interrupt_to_checkpoints=True)
+        trio.run(_demo, Path(folder), seed, performance, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-async def _demo(folder: Path, seed: int) -> None:
+async def _demo(folder: Path, seed: int, performance: Performance) -> None:
     lifecycle = Lifecycle()
     public_port, admin_port = _free_port(), _free_port()
     public_url = f"http://127.0.0.1:{public_port}"
@@ -61,14 +80,13 @@ async def _demo(folder: Path, seed: int) -> None:
             settings = _settings(folder, environment, admin_port, lab.account)
             async with open_daemon(settings, lifecycle) as daemon:
                 stage = Stage(lab=lab, status=daemon.status, settings=settings, admin=daemon.admin)
-                await _perform(stage, lifecycle)
+                await _until_interrupted(lifecycle, performance, stage)
         nursery.cancel_scope.cancel(reason="the demo is over")
 
 
-async def _perform(stage: Stage, lifecycle: Lifecycle) -> None:
-    """The conversation, until it is over or somebody presses Ctrl-C."""
+async def _until_interrupted(lifecycle: Lifecycle, performance: Performance, stage: Stage) -> None:
+    """The performance, until it is over or somebody presses Ctrl-C."""
     stage.introduce()
-    talk = Talk(stage)
     async with trio.open_nursery() as nursery:
 
         async def leave_on_signal() -> None:
@@ -76,19 +94,33 @@ async def _perform(stage: Stage, lifecycle: Lifecycle) -> None:
             nursery.cancel_scope.cancel(reason="interrupted")
 
         nursery.start_soon(leave_on_signal, name="leave on signal")
-        await talk.begin()
-        if sys.stdin.isatty():
-            await talk_with_terminal(talk)
-        else:
-            await play(talk)
-            await verify(talk)
+        await performance(stage)
         nursery.cancel_scope.cancel(reason="played")
+
+
+async def _perform(stage: Stage) -> None:
+    """A conversation in WhatsApp."""
+    talk = Talk(stage)
+    await talk.begin()
+    if sys.stdin.isatty():
+        await talk_with_terminal(talk)
+    else:
+        await play(talk)
+        await verify(talk)
+
+
+async def _perform_call(folder: Path, stage: Stage) -> None:
+    """A telephone call, and the message that follows it."""
+    click.echo()
+    await play_call(stage.lab, folder)
+    await show_follow_up(stage.lab)
 
 
 def _settings(folder: Path, environment: dict[str, str], admin_port: int, account: LabAccount) -> Settings:
     config = folder / "config.toml"
     config.write_text(
         CONFIG.format(template_sid=account.opening_template_sid)
+        + CALL_CONFIG
         + f'[admin]\nport = {admin_port}\n[store]\ndata_dir = "{folder / "data"}"\n',
         encoding="utf-8",
     )

@@ -21,11 +21,12 @@ from daemon.lab.twilio.voice.audible import Kind, Part, Signal
 from daemon.lab.twilio.voice.script import Answers, Script, Step
 from daemon.lab.twilio.voice.side import AGENT, VoiceSide
 
-CALLER: Final = "+5215512345678"
+CALLER: Final = "+573001234567"
 CALLER_NAME: Final = "Marta"
 (_FIRST_NAME, FIRST), (_SECOND_NAME, SECOND) = EXAMPLE_ADVISORS
 RING_S: Final = 8
 CALL_TIMEOUT_S: Final = 180.0
+FOLLOW_UP_TIMEOUT_S: Final = 30.0
 # From the end of the call to the last word of it.
 _REST_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.5
@@ -165,6 +166,19 @@ async def keep(played: PlayedCall, folder: Path, tell: Callable[[str], None] = c
         tell(f"No picture of the call: {error}")
     else:
         tell(f"Who heard what, drawn:  {picture}")
+
+
+async def show_follow_up(lab: Lab, tell: Callable[[str], None] = click.echo) -> None:
+    """Wait for the WhatsApp message that follows the call, and show it.
+
+    Raises:
+        CommandFailedError: none has come.
+    """
+    with trio.move_on_after(FOLLOW_UP_TIMEOUT_S):
+        [message] = await lab.twilio.wait_for_message(CALLER, count=1)
+        tell(f"And in WhatsApp, {CALLER_NAME} gets:  {message.body}")
+        return
+    raise CommandFailedError(f"no message followed the call within {FOLLOW_UP_TIMEOUT_S:.0f} s")
 
 
 def _said(lab: Lab) -> Sequence[Bar]:
