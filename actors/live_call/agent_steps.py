@@ -10,6 +10,7 @@ from actors.live_call.effects import (
     AwaitHeard,
     CloseSession,
     KeepSession,
+    LookAtCaller,
     Music,
     Tell,
     Telling,
@@ -42,6 +43,9 @@ def begin_without_seeing(course: Course, leg: int) -> None:
     agent = course.state.agent
     if agent is None or agent.ordinal != leg or not agent.reached(LegStage.ANSWERED):
         return
+    if not course.state.is_caller_there:
+        # A caller who hung up before being anywhere has left no news behind that could be understood.
+        course.do(LookAtCaller())
     course.set(is_caller_there=True)
     if course.state.session is Session.NONE:
         course.open_session()
@@ -168,7 +172,8 @@ def unreachable(course: Course, agent: Leg) -> None:
     state = course.state
     if state.phase not in {Phase.ARRIVING, Phase.RECALLING}:
         if state.phase is Phase.TRANSFERRING:
-            course.give_up_agent()
+            # It is brought another way when the advisor is not reached.
+            course.wait_for_advisor()
         return
     if course.is_conference:
         course.set(mode=Mode.DIRECT, is_held=False)

@@ -125,8 +125,7 @@ def menu_chosen(course: Course, event: events.MenuChosen) -> None:
         course.set(phase=Phase.AT_VOICEMAIL)
         course.answer = Answer.VOICEMAIL
     else:
-        course.set(phase=Phase.ENDING)
-        course.answer = Answer.GOODBYE
+        _say_goodbye(course, Answer.GOODBYE)
 
 
 def voicemail_reached(course: Course, _event: events.VoicemailReached) -> None:
@@ -136,10 +135,16 @@ def voicemail_reached(course: Course, _event: events.VoicemailReached) -> None:
 
 def record_ended(course: Course, _event: events.RecordEnded) -> None:
     if course.state.phase in {Phase.AT_VOICEMAIL, Phase.ENDING}:
-        course.set(phase=Phase.ENDING)
-        course.answer = Answer.THANKS
+        _say_goodbye(course, Answer.THANKS)
     else:
         course.answer = Answer.REFUSED
+
+
+def _say_goodbye(course: Course, words: Answer) -> None:
+    """The document says it and hangs up; a leg that does neither is ended."""
+    course.set(phase=Phase.ENDING)
+    course.answer = words
+    course.do(Wake(Timer.GOODBYE, 0, 2 * course.rules.goodbye_s))
 
 
 # --- After a restart --------------------------------------------------------------------------------------

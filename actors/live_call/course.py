@@ -185,7 +185,12 @@ class Course:
         self.set(is_agent_given_up=True)
         if self.state.advisor is None:
             self.to_menu()
-        elif self.is_conference:
+        else:
+            self.wait_for_advisor()
+
+    def wait_for_advisor(self) -> None:
+        """Without the agent: with hold music, or the room's waiting music."""
+        if self.is_conference:
             self.hold()
         else:
             self.move_to_room()

@@ -46,9 +46,12 @@ TRIES_MAX = 12
 """At a leg that is to be ended: a minute. Then the legs' own limits at Twilio and the sweeper are left."""
 SEND_TRIES_MAX = 4
 DIAL_TRIES_MAX = 2
+LABEL_TRIES_MAX = 4
 HOLD_TRIES_MAX = 4
 FIND_AFTER_S = (1.0, 3.0, 6.0, 12.0)
 """When a leg of unknown fate is looked for: a new one may be listed some seconds later only."""
+TAKE_UP_S = 3.0
+"""A call that is taken up does nothing before Twilio was asked about it, and its caller hears nothing."""
 SINCE_SLACK = timedelta(seconds=30)
 
 _PLACES = {
@@ -68,6 +71,7 @@ HandEffect: TypeAlias = (
     | do.SendCaller
     | do.EndCaller
     | do.LookAtRoom
+    | do.LookAtCaller
 )
 Work: TypeAlias = Callable[[], Awaitable[Any]]
 
@@ -135,6 +139,8 @@ class Hands:
                 self.start(self.end_caller, "end of the caller")
             case do.LookAtRoom(leg):
                 self.start(partial(self.look_at_room, leg), "look at the room")
+            case do.LookAtCaller():
+                self.start(self.check_caller, "look at the caller")
             case _ as never:
                 assert_never(never)
 
@@ -148,9 +154,36 @@ class Hands:
             token=self.world.tokens.token_of(self.call.id, leg),
             time_limit_s=round(self.rules.steps.call_max_s),
         )
-        self.post(
-            events.LegAnswered(leg, await self._dial(partial(self.world.telephony.add_agent, dial), leg))
-        )
+        outcome: DialOutcome = NotDialled(detail="not wanted any more")
+        for attempt in range(LABEL_TRIES_MAX):
+            outcome = await self._dial(partial(self.world.telephony.add_agent, dial), leg)
+            if not isinstance(outcome, DialRefused) or outcome.code != LABEL_TAKEN_CODE:
+                break
+            sid = await self._clear_label()
+            if sid is not None:
+                outcome = Dialled(sid)
+                break
+            await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
+        self._tell_of(outcome, leg)
+        self.post(events.LegAnswered(leg, outcome))
+
+    async def _clear_label(self) -> str | None:
+        """Another agent is in the room. One that nobody wants any more is ended, since it may go on without its stream
+        for long; one that nobody knows is what came of a dial whose answer was lost.
+        """
+        try:
+            room = await self.world.telephony.room(self.room)
+        except (VendorUnavailableError, VendorRefusedError):
+            return None
+        other = room.labelled(AGENT_LABEL) if room is not None else None
+        if other is None:
+            return None
+        known = self.call.state.leg_of(other.call_sid)
+        if known is None:
+            return other.call_sid
+        if not known.is_live:
+            await self.world.telephony.end_leg(other.call_sid)
+        return None
 
     async def dial_advisor(self, leg: int, name: str) -> None:
         advisor = self.world.advisors.named(name)
@@ -165,6 +198,7 @@ class Hands:
             talk_max_s=self.rules.advisor_talk_max_s,
         )
         outcome = await self._dial(partial(self.world.telephony.dial_advisor, dial), leg)
+        self._tell_of(outcome, leg)
         self.post(events.LegAnswered(leg, outcome))
 
     async def _dial(self, dial: Work, leg: int) -> DialOutcome:
@@ -177,8 +211,8 @@ class Hands:
             outcome = await dial()
             if not isinstance(outcome, NotDialled):
                 break
-            await trio.sleep(outcome.retry_after_s or doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
-        self._tell_of(outcome, leg)
+            pause_s = outcome.retry_after_s or doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S)
+            await trio.sleep(min(pause_s, RETRY_MAX_S))
         return outcome
 
     def _tell_of(self, outcome: DialOutcome, leg: int) -> None:
@@ -313,7 +347,7 @@ class Hands:
     # --- after a restart ---
 
     async def ask_all(self, *, has_stream: bool) -> events.Resumed:
-        """How things stand at Twilio, as far as it can be asked."""
+        """How things stand at Twilio, as far as that is known within `TAKE_UP_S`."""
         advisor = self.call.state.advisor
         answers: dict[str, Any] = {}
 
@@ -323,11 +357,12 @@ class Hands:
             except (VendorUnavailableError, VendorRefusedError) as problem:
                 _log.warning("a call cannot be looked at", live_call_id=self.call.id, detail=str(problem))
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask, "caller", partial(self._status, self.call.call_sid))
-            nursery.start_soon(ask, "room_sids", self._sids_in_room)
-            if advisor is not None and advisor.sid is not None:
-                nursery.start_soon(ask, "advisor", partial(self._status, advisor.sid))
+        with trio.move_on_after(TAKE_UP_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, "caller", partial(self._status, self.call.call_sid))
+                nursery.start_soon(ask, "room_sids", self._sids_in_room)
+                if advisor is not None and advisor.sid is not None:
+                    nursery.start_soon(ask, "advisor", partial(self._status, advisor.sid))
         return events.Resumed(
             caller=answers.get("caller"),
             room_sids=answers.get("room_sids"),

@@ -42,7 +42,7 @@ class Switchboard:
     mode: Mode
     active: ActiveCalls
     calls_max: int
-    answer_s: float = 4.0
+    answer_s: float = 8.0
 
     @property
     def is_full(self) -> bool:
