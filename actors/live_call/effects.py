@@ -179,6 +179,11 @@ class LookAtRoom:
 
 
 @frozen
+class LookAtCaller:
+    """Ask Twilio whether the caller is still there: the news that it has gone may have been lost."""
+
+
+@frozen
 class PrepareWhisper:
     """Have ready what the advisor will hear."""
 
@@ -227,6 +232,7 @@ Effect: TypeAlias = (
     | AwaitHeard
     | Wake
     | LookAtRoom
+    | LookAtCaller
     | PrepareWhisper
     | KeepSession
     | KeepRecording

@@ -20,6 +20,7 @@ from actors.live_call.effects import (
     EndLeg,
     Finish,
     HoldCaller,
+    LookAtCaller,
     LookAtRoom,
     OpenSession,
     SendCaller,
@@ -27,7 +28,7 @@ from actors.live_call.effects import (
     Wake,
 )
 from actors.live_call.events import Source
-from actors.live_call.state import CallState, LegStage, Mode, Phase, Role, Session
+from actors.live_call.state import CallState, LegStage, Mode, Opening, Phase, Role, Session
 from actors.live_call.step import step
 from actors.live_call.telephony import Dialled, DialRefused, DialUnknown, LegStatus, NotDialled
 
@@ -322,6 +323,16 @@ def test_an_agent_who_cannot_join_the_room_takes_the_callers_own_leg() -> None:
     course.take(events.LegAnswered(1, DialRefused(code=21220, detail="")))
     assert course.state.mode is Mode.DIRECT
     assert isinstance(course.effects[-2], SendCaller)
+
+
+def test_a_caller_who_is_not_seen_in_the_room_is_looked_for() -> None:
+    course = Walk(CallState(mode=Mode.CONFERENCE))
+    course.take(events.Begin())
+    course.take(events.LegAnswered(1, Dialled(sid_of(1))))
+    course.take(events.StreamOpened(1))
+    course.take(events.TimeUp(Timer.CALLER, 1))
+    assert LookAtCaller() in course.effects
+    assert OpenSession(Opening.FIRST) in course.effects, "it is the news of the caller that may be lost"
 
 
 def test_a_message_is_for_who_was_tried_last() -> None:
