@@ -240,6 +240,14 @@ def _live_calls(settings: Settings) -> Iterator[Finding]:
             key="transfer.advisors",
             sentence="is empty: there is nobody to whom a caller could be put through",
         )
+    if has_advisors and not settings.transfer.message_template_sid:
+        yield Finding(
+            level=Level.WARNING,
+            key="transfer.message_template_sid",
+            sentence="is not set: an advisor is told of a caller's message by free text, which WhatsApp refuses (63016) "
+            "where they have not written in the last 24 hours",
+            mend="have a text with a name and a link approved as a UTILITY template and name its ContentSid (HX…)",
+        )
     if settings.twilio.voice_number and not settings.twilio.twiml_app_sid:
         yield Finding(
             level=Level.NOTE,
