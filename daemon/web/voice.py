@@ -139,7 +139,11 @@ class VoiceRoutes:
 
     async def recorded(self, request: ExpressRequest) -> Answer:
         report: RecordReport = await self._asked(request, self.read.record)
-        return await self._caller(report.live_call_id, events.RecordEnded())
+        if report.recording_sid is not None:
+            # The recording's own report, which says so too, may be lost.
+            await self._tell(report.live_call_id, events.Recorded(report.recording_sid, report.duration_s or 0))
+        event = events.CallerLeft() if report.has_hung_up else events.RecordEnded()
+        return await self._caller(report.live_call_id, event)
 
     async def recording_status(self, request: ExpressRequest) -> Answer:
         """A recording is ready, or there is none. May come when the call is long over."""
