@@ -24,8 +24,10 @@ from daemon.settings import (
     WhatsAppSettings,
 )
 
-ADVISORS = TransferSettings(advisors=(Advisor(name="Ana", phone="+573001234567"),))
 HEX = "0123456789abcdef" * 2
+ADVISORS = TransferSettings(
+    advisors=(Advisor(name="Ana", phone="+573001234567"),), message_template_sid=f"HX{HEX}"
+)
 COMPLETE = Settings(
     http=HttpSettings(public_url="https://relevo.empresa.com"),
     store=StoreSettings(url="postgresql://relevo@db/relevo"),
@@ -139,6 +141,7 @@ def test_a_missing_template_is_explained_by_what_will_happen() -> None:
         ("follow_up", {"completed": False}, {"follow_up": Level.WARNING}),
         ("transfer", {"advisors": ()}, {"transfer.advisors": Level.NOTE}),
         ("transfer", {"message_template_sid": "HX"}, {"transfer.message_template_sid": Level.WARNING}),
+        ("transfer", {"message_template_sid": ""}, {"transfer.message_template_sid": Level.WARNING}),
         ("secrets", {"elevenlabs_webhook_secret": ""}, {"ELEVENLABS_WEBHOOK_SECRET": Level.NOTE}),
         ("secrets", {"twilio_account_sid": "SK1"}, {"TWILIO_ACCOUNT_SID": Level.WARNING}),
         ("secrets", {"tool_token": ""}, {"RELEVO_TOOL_TOKEN": Level.NOTE}),
