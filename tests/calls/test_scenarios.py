@@ -1,0 +1,69 @@
+"""Every scenario, undisturbed and broken off at some of its moments; `python -m tests.calls --act kill` breaks off at all."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+import pytest
+
+from actors.live_call.state import Mode
+from tests.calls.scenarios import LAURA, broken_off, moments_of, scenarios
+from tests.calls.simulate import perform
+from tests.calls.stage import Play, Stage
+from tests.simulation.schedule import run_seeded
+
+PLAYS: Mapping[str, Play] = {f"{play.mode.value}: {play.name}": play for play in scenarios()}
+BROKEN_OFF = (
+    ("conference: advisor hangs up first", "hang up"),
+    ("conference: advisor hangs up first", "kill"),
+    ("direct: caller hangs up first", "hang up"),
+    ("direct: caller hangs up first", "kill"),
+    ("conference: a message: and presses the pound key", "hang up"),
+    ("direct: a message: and presses the pound key", "kill"),
+)
+MOMENTS = 7
+"""Of those of a scenario; others at each one."""
+
+pytestmark = pytest.mark.expects_error_log
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_everybody_hears_what_they_should(name: str) -> None:
+    outcome = perform(PLAYS[name])
+    assert not outcome.broken, outcome.report
+
+
+def _moments(play: Play, act: str) -> Sequence[str]:
+    stage = Stage(play)
+    run_seeded(0, stage.run)
+    found = moments_of(stage)
+    return Random(f"{play.name} {act}").sample(found, min(MOMENTS, len(found)))
+
+
+@pytest.mark.parametrize(("name", "act"), BROKEN_OFF)
+def test_whatever_moment_it_is_broken_off_at(name: str, act: str) -> None:
+    play = PLAYS[name]
+    for number, wish in enumerate(_moments(play, act)):
+        outcome = perform(broken_off(play, wish, act, down_s=(1.0, 3.0, 8.0)[number % 3]))
+        assert not outcome.broken, outcome.report
+
+
+# --- found by listening, and mended ---
+
+
+@pytest.mark.parametrize("wish", ["ringing", "document:incoming", "dialing@*", f"ringing@{LAURA}"])
+def test_a_caller_who_hangs_up_before_anything_has_happened_leaves_nobody_behind(wish: str) -> None:
+    outcome = perform(broken_off(PLAYS["conference: caller hangs up first"], wish, "hang up"))
+    assert not outcome.broken, outcome.report
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_who_hangs_up_in_a_message_has_left_one(mode: Mode) -> None:
+    outcome = perform(PLAYS[f"{mode.value}: a message: and hangs up"])
+    assert outcome.counts["call ended: voicemail"] == 1
+    assert outcome.counts["notice due"] == 1
+
+
+def test_a_play_repeats_event_by_event() -> None:
+    play = PLAYS["conference: advisor hangs up first"]
+    assert perform(play, seed=3).digest == perform(play, seed=3).digest
+    assert perform(play, seed=3).digest != perform(play, seed=4).digest
