@@ -58,6 +58,7 @@ def send_failed(course: Course, _event: events.SendFailed) -> None:
 
 def asks_what_next(course: Course, _event: events.DialEnded) -> None:
     """The caller's leg fell out of its room or off its stream, and nobody of us sent it elsewhere."""
+    course.set(is_on_the_way=False)
     state = course.state
     course.answer = {
         Phase.AT_MENU: Answer.MENU,
@@ -112,6 +113,7 @@ def leave_message(course: Course) -> None:
 
 
 def menu_reached(course: Course, _event: events.MenuReached) -> None:
+    course.set(is_on_the_way=False)
     answers = {Phase.AT_MENU: Answer.MENU, Phase.AT_VOICEMAIL: Answer.VOICEMAIL}
     course.answer = answers.get(course.state.phase, Answer.REFUSED)
 
@@ -129,6 +131,7 @@ def menu_chosen(course: Course, event: events.MenuChosen) -> None:
 
 
 def voicemail_reached(course: Course, _event: events.VoicemailReached) -> None:
+    course.set(is_on_the_way=False)
     at_voicemail = course.state.phase is Phase.AT_VOICEMAIL
     course.answer = Answer.VOICEMAIL if at_voicemail else Answer.REFUSED
 
@@ -156,6 +159,8 @@ def resumed(course: Course, event: events.Resumed) -> None:
         course.end()
         return
     course.do(Wake(Timer.CALL, 0, course.rules.call_max_s))
+    if course.state.is_on_the_way:
+        course.send_caller()
     if event.has_stream:
         _go_on(course)
         return

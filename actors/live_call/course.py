@@ -128,7 +128,7 @@ class Course:
         if self.is_conference:
             self.do(DialAgent(leg.ordinal))
         else:
-            self.set(has_moved=False)
+            self.set(has_moved=False, is_on_the_way=False)
             if not is_asked_for:
                 self.do(SendCaller(Place.STREAM, leg.ordinal))
         self.do(Wake(Timer.AGENT, leg.ordinal, self.rules.agent_join_s))
@@ -202,11 +202,19 @@ class Course:
         self._leave_company(Phase.AT_MENU)
         self.set(is_agent_given_up=True)
         if not is_asked_for:
-            self.do(SendCaller(Place.MENU))
+            self.send_caller()
 
     def to_voicemail(self) -> None:
         self._leave_company(Phase.AT_VOICEMAIL)
-        self.do(SendCaller(Place.VOICEMAIL))
+        self.send_caller()
+
+    def send_caller(self) -> None:
+        """Send the caller to where its phase has it. May be done again until the leg has asked for its document."""
+        place = {Phase.AT_MENU: Place.MENU, Phase.AT_VOICEMAIL: Place.VOICEMAIL}.get(
+            self.state.phase, Place.ROOM
+        )
+        self.set(is_on_the_way=True)
+        self.do(SendCaller(place))
 
     def _leave_company(self, phase: Phase) -> None:
         """The caller goes out of the room, which ends, or off the stream; hold ends with it."""
@@ -221,7 +229,7 @@ class Course:
             return
         self.end_agent()
         self.set(has_moved=True)
-        self.do(SendCaller(Place.ROOM))
+        self.send_caller()
 
     # --- advisors ---
 

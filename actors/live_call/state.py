@@ -139,6 +139,7 @@ class CallState:
         is_caller_there: the caller was seen in the room; always true in direct mode.
         is_held: the caller hears hold music and nobody.
         has_moved: direct mode: the caller has left the stream for the room.
+        is_on_the_way: the caller's leg was to be given another document, and has not asked for it yet.
         opening: how the agent's next session begins.
         untold: an advisor was missed while the agent's session was being opened, and it was not told yet.
         returns: how often a lost agent was put back; once is all there is.
@@ -159,6 +160,7 @@ class CallState:
     is_caller_there: bool = False
     is_held: bool = False
     has_moved: bool = False
+    is_on_the_way: bool = False
     session: Session = Session.NONE
     opening: Opening = Opening.FIRST
     untold: Missed | None = None

@@ -49,6 +49,7 @@ ADVANCED = CallState(
     is_caller_there=True,
     is_held=True,
     has_moved=True,
+    is_on_the_way=True,
     session=Session.OPEN,
     opening=Opening.AFTER_MISSED,
     untold=Missed.BUSY,

@@ -23,6 +23,7 @@ from actors.live_call.effects import (
     LookAtCaller,
     LookAtRoom,
     OpenSession,
+    Place,
     SendCaller,
     Timer,
     Wake,
@@ -333,6 +334,23 @@ def test_a_caller_who_is_not_seen_in_the_room_is_looked_for() -> None:
     course.take(events.TimeUp(Timer.CALLER, 1))
     assert LookAtCaller() in course.effects
     assert OpenSession(Opening.FIRST) in course.effects, "it is the news of the caller that may be lost"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_caller_who_was_to_be_sent_elsewhere_as_the_daemon_died_is_sent_again(mode: Mode) -> None:
+    course = with_agent(mode)
+    course.take(events.AdvisorAsked(source=Source.TOOL, chosen=None, reason="", tool_call_id="t1"))
+    course.take(events.MessageAsked("t2"))
+    course.take(events.Heard(Timer.MESSAGE))
+    resumed = events.Resumed(caller=LegStatus.IN_PROGRESS, room_sids=None, advisor=None, has_stream=False)
+    course.effects.clear()
+    course.take(resumed)
+    assert SendCaller(Place.VOICEMAIL) in course.effects
+
+    course.take(events.VoicemailReached())
+    course.effects.clear()
+    course.take(resumed)
+    assert SendCaller(Place.VOICEMAIL) not in course.effects, "a message that is being recorded goes on"
 
 
 def test_a_message_is_for_who_was_tried_last() -> None:
