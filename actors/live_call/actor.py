@@ -67,6 +67,7 @@ class LiveCallActor:
         self._world = world
         self._rules = rules
         self._sids_awaited: list[AwaitSid] = []
+        self._is_stored = True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until the call is over. Cancellation leaves the call to the next life, which finds it in the store."""
@@ -155,7 +156,8 @@ class LiveCallActor:
             self._carry_out(effect)
         self._tell_sids()
         if reply is not None:
-            reply.give(Answered(stepped.answer, self._call, self._whisper(stepped.answer)))
+            whisper = self._whisper(stepped.answer)
+            reply.give(Answered(stepped.answer, self._call, whisper, is_stored=self._is_stored))
 
     def _whisper(self, answer: Answer) -> str:
         advisor = self._call.state.advisor
@@ -171,6 +173,7 @@ class LiveCallActor:
 
     async def _save(self) -> None:
         state = self._call.state
+        self._is_stored = False
         with trio.move_on_after(self._rules.save_s):
             try:
                 await self._world.store.save(self._id, state, now=self._world.clock.now())
@@ -179,6 +182,7 @@ class LiveCallActor:
                     _NOT_STORED, f"live calls go on and cannot be stored: {problem}"
                 )
             else:
+                self._is_stored = True
                 self._world.alerts.settle(_NOT_STORED)
             return
         self._world.alerts.raise_alert(
@@ -271,6 +275,9 @@ class LiveCallActor:
             chosen = self._world.advisors.choose(
                 self._id, name=asked.name, topic=asked.topic, tried=state.tried
             )
+        if asked.source is Source.API and not self._is_stored:
+            # Whoever asks is told that it is done only when that is stored; asking again changes nothing else.
+            await self._save()
         event = events.AdvisorAsked(
             source=asked.source, chosen=chosen, reason=asked.reason, tool_call_id=asked.tool_call_id
         )

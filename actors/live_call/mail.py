@@ -17,11 +17,13 @@ class Answered:
 
     Attributes:
         whisper: what the advisor is told, where that is the answer.
+        is_stored: the call as it stands is in the database; else it goes on without.
     """
 
     answer: Answer
     call: LiveCall
     whisper: str = ""
+    is_stored: bool = True
 
 
 @define(eq=False)

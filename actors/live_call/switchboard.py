@@ -4,6 +4,7 @@ The call's actor answers in milliseconds. Who waits on the telephone is never ke
 request is answered without it, and what happened is taken in all the same.
 """
 
+import re
 from collections.abc import Callable
 
 import structlog
@@ -90,7 +91,8 @@ class Switchboard:
         """
         read = self.tokens.read(token)
         if read is None:
-            _log.warning("stream refused: no token of ours", call_sid=call_sid)
+            # Said by whoever opened the socket, who may be anybody: a log takes no text of theirs.
+            _log.warning("stream refused: no token of ours", call_sid=call_sid if _is_sid(call_sid) else None)
             return None
         live_call_id, leg = read
         admission = Admit(leg, line)
@@ -109,6 +111,13 @@ class Switchboard:
             return None
         try:
             return await reply.wait(timeout_s=self.answer_s)
-        except (trio.TooSlowError, ActorGoneError):
+        except trio.TooSlowError:
             _log.error("a live call gives no answer", live_call_id=live_call_id)
-            return None
+        except ActorGoneError:
+            # It has crashed, which was logged; or there is none, as when it was erased meanwhile.
+            _log.warning("a live call is not there to answer", live_call_id=live_call_id)
+        return None
+
+
+def _is_sid(text: str) -> bool:
+    return re.fullmatch("CA[0-9a-f]{32}", text) is not None

@@ -51,15 +51,17 @@ class Advisors:
     ) -> str | None:
         """Whom to call for this call; None when nobody can be.
 
-        Who was asked for by name is called even when he was tried before, and nobody in his place. Without a name: of
+        Who was asked for by name is called even when he was tried before, and nobody in his place: a whole name means
+        its owner alone, whoever else has it as a part of his. Without a name: of
         those who fit the topic, or of all where none does, who was not tried in this call. Who is engaged in another call
         is passed over.
         """
         engaged = {who for other, who in self._engaged.items() if other != live_call_id}
         free = [advisor for advisor in self._all if advisor.name not in engaged]
         if name:
-            named = [advisor for advisor in free if _is_named(advisor, name)]
-            return self._take(named)
+            named = [advisor for advisor in self._all if _is_named(advisor, name)]
+            owners = [advisor for advisor in named if _is_whole(advisor, name)]
+            return self._take([advisor for advisor in owners or named if advisor in free])
         fresh = [advisor for advisor in free if advisor.name not in tried]
         fitting = [advisor for advisor in fresh if topic and _fits(advisor, topic)]
         return self._take(fitting or fresh)
@@ -96,9 +98,13 @@ class Advisors:
 
 def _is_named(advisor: Advisor, name: str) -> bool:
     """By the whole name, or any of its words: a caller says «Jesús»."""
-    wanted = name.casefold().strip()
-    own = advisor.name.casefold()
-    return bool(wanted) and (wanted == own or all(word in own.split() for word in wanted.split()))
+    wanted = name.casefold().split()
+    own = advisor.name.casefold().split()
+    return bool(wanted) and all(word in own for word in wanted)
+
+
+def _is_whole(advisor: Advisor, name: str) -> bool:
+    return name.casefold().split() == advisor.name.casefold().split()
 
 
 def _fits(advisor: Advisor, topic: str) -> bool:

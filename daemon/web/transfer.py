@@ -5,6 +5,7 @@ Not Twilio's: it has a token of its own, and dials nobody whom the settings do n
 
 import hmac
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -15,6 +16,7 @@ from actors.live_call.effects import Answer as CallAnswer
 from actors.live_call.events import Source
 from actors.live_call.mail import Answered, AskForAdvisor
 from actors.live_call.ports import LiveCall
+from actors.live_call.state import Phase
 from actors.live_call.switchboard import Switchboard
 from actors.live_call.telephony import room_name
 from actors.live_call.transfer_desk import Advisor, Advisors
@@ -26,6 +28,8 @@ JSON_TYPE: Final = "application/json"
 MESSAGE: Final = "Desvío iniciado"
 _FIELDS: Final = ("CallSid", "To", "ConferenceName", "Advisor", "Reason")
 _FIELD_MAX_CHARACTERS: Final = 500
+_CALL_SID: Final = re.compile("CA[0-9a-fA-F]{32}")
+_MAY_COME_TO_TRANSFER: Final = frozenset({Phase.ARRIVING, Phase.WITH_AGENT, Phase.TRANSFERRING})
 
 
 @frozen(kw_only=True)
@@ -52,7 +56,7 @@ class TransferRoute:
         fields = await self._fields(request)
         call = await self._call(fields)
         asked = AskForAdvisor(
-            source=Source.API, reason=fields.get("Reason", ""), name=self._advisor_name(fields)
+            source=Source.API, reason=fields.get("Reason", ""), name=self._advisor_name(call, fields)
         )
         answered = await self.switchboard.ask_for_advisor(call.id, asked)
         return await self._answer(answered)
@@ -78,8 +82,10 @@ class TransferRoute:
             raise HttpError(status=415, code="wrong_content_type", message=f"send {JSON_TYPE} or {FORM_TYPE}")
         body = await read_body(request, max_bytes=self.max_body_bytes)
         fields = _json_fields(body) if content_type == JSON_TYPE else _form_fields(body)
-        if not fields.get("CallSid"):
-            raise HttpError(status=400, code="bad_field", message="missing", field="CallSid")
+        sid = fields.get("CallSid", "")
+        if not _CALL_SID.fullmatch(sid):
+            problem = "not a SID of CA" if sid else "missing"
+            raise HttpError(status=400, code="bad_field", message=problem, field="CallSid")
         return fields
 
     async def _call(self, fields: Mapping[str, str]) -> LiveCall:
@@ -98,16 +104,16 @@ class TransferRoute:
             )
         return call
 
-    def _advisor_name(self, fields: Mapping[str, str]) -> str:
+    def _advisor_name(self, call: LiveCall, fields: Mapping[str, str]) -> str:
         """Whom the fields name, who must be an advisor of the settings; empty for nobody in particular."""
         to, name = fields.get("To", ""), fields.get("Advisor", "")
         if name and not self.advisors.knows(name):
-            raise _stranger("Advisor")
+            raise _stranger(call, "Advisor")
         if not to:
             return name
         advisor = self._owner_of(to)
         if advisor is None:
-            raise _stranger("To")
+            raise _stranger(call, "To")
         return advisor.name
 
     def _owner_of(self, number: str) -> Advisor | None:
@@ -120,12 +126,12 @@ class TransferRoute:
         if answered is None:
             raise HttpError(status=503, code="not_taken", message="not taken in; try again")
         if answered.answer is CallAnswer.REFUSED:
-            raise HttpError(
-                status=409, code="not_now", message="the call cannot be put through now", field="CallSid"
-            )
+            raise _not_now()
         leg = answered.call.state.advisor
         if answered.answer is CallAnswer.NOBODY or leg is None:
             raise HttpError(status=409, code="nobody_free", message="no advisor can be called now")
+        if not answered.is_stored:
+            raise HttpError(status=503, code="store_unavailable", message="not stored; try again")
         sid = await self.switchboard.sid_of(answered.call.id, leg.ordinal, within_s=self.dial_timeout_s)
         if sid is None:
             problem = {"success": False, "message": "Twilio did not place the call"}
@@ -133,7 +139,16 @@ class TransferRoute:
         return _json(200, {"success": True, "message": MESSAGE, "callSid": sid})
 
 
-def _stranger(field: str) -> HttpError:
+def _not_now() -> HttpError:
+    return HttpError(
+        status=409, code="not_now", message="the call cannot be put through now", field="CallSid"
+    )
+
+
+def _stranger(call: LiveCall, field: str) -> HttpError:
+    """A call that is past transferring comes before whom it was to be put through to."""
+    if call.state.phase not in _MAY_COME_TO_TRANSFER:
+        return _not_now()
     return HttpError(status=403, code="no_advisor", message="the settings name no such advisor", field=field)
 
 

@@ -211,8 +211,13 @@ class VoiceRoutes:
         return await stored(self.switchboard.store.find(call_sid), timeout_s=self.store_timeout_s)
 
     async def _told(self, live_call_id: int, event: events.CallEvent) -> None:
-        """Taken in by its call; 503 where it cannot be, though Twilio will not tell it again."""
-        if await self._tell(live_call_id, event) is None:
+        """Taken in by its call; 503 where it cannot be, though Twilio will not tell it again.
+
+        A call that is not there was erased meanwhile, or is another program's: there is nobody to tell.
+        """
+        if await self._tell(live_call_id, event) is not None:
+            return
+        if await stored(self.switchboard.store.load(live_call_id), timeout_s=self.store_timeout_s) is not None:
             raise HttpError(status=503, code="not_taken", message="not taken in; try again")
 
     async def _caller(self, live_call_id: int | None, event: events.CallEvent) -> Answer:
