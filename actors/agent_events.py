@@ -23,12 +23,17 @@ class SessionPlan:
         user_id: stable pseudonym of the person; never a phone number.
         dynamic_variables: what the agent's prompt may refer to as `{{name}}`.
         context: told to the agent as a contextual update before the first message; empty for nothing.
+        speaks: a session in sound, mu-law 8 kHz both ways, for which nothing of the agent is overridden that is not
+            given here. Without it the session is one of text, in which the agent waits for the person to begin.
+        first_message: what an agent that speaks says first, in place of its own; the agent must allow that.
     """
 
     agent_id: str
     user_id: str
     dynamic_variables: Mapping[str, str | int | float | bool] = Factory(dict)
     context: str = ""
+    speaks: bool = False
+    first_message: str | None = None
 
 
 @frozen
@@ -115,6 +120,35 @@ class AgentFault:
     detail: str
 
 
+@frozen(kw_only=True)
+class AgentAudio:
+    """A piece of the agent's voice, of any length. Pieces come in bursts, faster than they can be heard.
+
+    This event and the next two come in sessions that speak, and in no other.
+
+    Attributes:
+        payload: mu-law 8 kHz, as it came.
+        event_id: the same for all pieces of one utterance.
+    """
+
+    payload: bytes
+    event_id: int | None
+
+
+@frozen(kw_only=True)
+class AgentInterrupted:
+    """The person spoke over the agent: what was not heard yet of events up to this one is void."""
+
+    event_id: int | None
+
+
+@frozen(kw_only=True)
+class PersonSaid:
+    """What the person said, as the agent understood it."""
+
+    text: str
+
+
 AgentEvent: TypeAlias = (
     SessionOpened
     | AgentReplied
@@ -125,6 +159,9 @@ AgentEvent: TypeAlias = (
     | ToolStarted
     | ToolFinished
     | AgentFault
+    | AgentAudio
+    | AgentInterrupted
+    | PersonSaid
 )
 
 

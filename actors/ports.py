@@ -71,6 +71,17 @@ class AgentSession(Protocol):
         """Say something as the person: starts a turn, and interrupts one that is under way."""
         ...
 
+    async def inform(self, text: str) -> None:
+        """Tell the agent something that it knows from then on, beside what it was told before. Starts no turn."""
+        ...
+
+    async def hear(self, audio: bytes) -> None:
+        """Let the agent hear the person: mu-law 8 kHz, the next piece of any length. Only in a session that speaks.
+
+        Returns when the piece is on its way, without letting others run where that is at once.
+        """
+        ...
+
     async def answer_tool(self, call_id: str, result: str, *, is_error: bool) -> None: ...
 
 

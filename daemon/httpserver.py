@@ -1,12 +1,16 @@
 """HTTP/1.1 and WebSocket on trio, for the daemon's listeners and for the lab's simulators.
 
-hypercorn speaks the protocols. The sockets, the time limits and the crash boundary are ours: hypercorn's own
-trio server ends with the first request that crashes a connection (hypercorn issue 225), has no limit for
+hypercorn speaks HTTP and answers upgrades. The sockets, the time limits and the crash boundary are ours: hypercorn's
+own trio server ends with the first request that crashes a connection (hypercorn issue 225), has no limit for
 connections, and does not end while one client does not read. This is the only file that imports hypercorn.
+
+A WebSocket that was accepted is no longer hypercorn's: the app that receives from it reads from the socket itself. So a
+frame wakes one task and not two, and costs a quarter of the protocol's work; calls are made of frames.
 """
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,8 +24,7 @@ import trio
 from attrs import frozen
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import StreamClosed
-from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.h11 import H11Protocol, H11WSConnection
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import (
@@ -33,7 +36,8 @@ from hypercorn.typing import (
     Scope,
 )
 from typing_extensions import override
-from wsproto.connection import ConnectionState as WebSocketState
+
+from daemon.websocket import Beats, WebSocket, server_protocol
 
 _log = structlog.get_logger(__name__)
 
@@ -111,6 +115,8 @@ class HttpServer:
         port: where to listen; 0 lets the system choose.
         limits: what clients may take.
         headers: sent with every answer, refusals of the protocol included, unless the answer has one of that name.
+        websocket_beat_s: WebSockets are read at common moments that lie so far apart, and what comes between them
+            waits in the kernel: for many that each bring a little all the time. Zero reads what comes when it comes.
     """
 
     def __init__(
@@ -122,6 +128,7 @@ class HttpServer:
         port: int,
         limits: ServerLimits,
         headers: Mapping[str, str] | None = None,
+        websocket_beat_s: float = 0.0,
     ) -> None:
         self.crashes = 0
         self._name = name
@@ -129,6 +136,7 @@ class HttpServer:
         self._port = port
         self._limits = limits
         self._spoken = _Protocols(app, limits, headers or {})
+        self._spoken.beats = Beats(websocket_beat_s) if websocket_beat_s else None
         self._open: set[_Connection] = set()
         self._room = trio.Semaphore(limits.connections_max)
         self._accepting = trio.CancelScope()
@@ -274,13 +282,13 @@ class _Protocols:
             (f"\r\n{name.lower()}:".encode(), f"{name.lower()}: {value}\r\n".encode())
             for name, value in headers.items()
         ]
+        self.beats: Beats | None = None
         self.context = WorkerContext(None)
         self.config = Config()
         self.config.errorlog = logging.getLogger("hypercorn.error")
         self.config.include_server_header = False
         self.config.keep_alive_max_requests = sys.maxsize
         self.config.h11_max_incomplete_size = limits.head_max_bytes
-        self.config.websocket_max_message_size = limits.websocket_max_message_bytes
 
 
 class _RefusedError(Exception):
@@ -314,6 +322,9 @@ class _Connection:
         self.peer = peer
         self._stream = stream
         self._limits = spoken.limits
+        self._beats = spoken.beats
+        self._websocket: _AppSocket | None = None
+        self._websocket_read_at = -inf
         self._write_lock = trio.Lock()
         self._write_deadline = inf
         self._reading = trio.CancelScope()
@@ -339,6 +350,8 @@ class _Connection:
             self._nursery = nursery
             with self._reading:
                 await self._read()
+            if self._websocket is not None:
+                self._websocket.hand_over()
             await self._protocol.handle(Closed())
 
     def close(self, reason: str) -> None:
@@ -372,13 +385,39 @@ class _Connection:
     ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
         """Start the app on a request; hypercorn asks it of what it takes for its own task group."""
         events = _AppEvents()
-        cast("trio.Nursery", self._nursery).start_soon(_answer, app, scope, events, send)
+        receive = events.get
+        if scope["type"] == "websocket":
+            socket = self._websocket = self._protocol.websocket = _AppSocket(self, events, send)
+            receive, send = socket.receive, socket.send
+        cast("trio.Nursery", self._nursery).start_soon(_answer, app, scope, events, receive, send)
         return events.put
+
+    def open_websocket(self) -> WebSocket:
+        """This connection as a WebSocket whose upgrade was answered. Whoever has it reads it, and nobody else."""
+        return WebSocket(
+            server_protocol(max_message_bytes=self._limits.websocket_max_message_bytes),
+            self._read_websocket,
+            self._write,
+        )
+
+    async def end_websocket(self) -> None:
+        """Nothing more will be said on it."""
+        await self._send(Closed())
+
+    @property
+    def is_upgraded(self) -> bool:
+        """The upgrade was answered with 101."""
+        stream = self._protocol.stream
+        return (
+            isinstance(stream, WSStream)
+            and stream.state is ASGIWebsocketState.CONNECTED
+            and not stream.closed
+        )
 
     async def _read(self) -> None:
         while True:
             try:
-                octets = await self._stream.receive_some(_RECEIVE_MAX_BYTES)
+                octets = await self._receive()
             except (trio.ClosedResourceError, trio.BrokenResourceError):
                 return
             if not octets:
@@ -391,6 +430,33 @@ class _Connection:
                 await self._protocol.handle(RawData(bytes(octets)))
             except _RefusedError as refused:
                 await self._protocol.refuse(refused.status)
+
+    async def _receive(self) -> bytes:
+        """What comes next and is not a WebSocket's."""
+        while (socket := self._websocket) is not None:
+            octets = await socket.before(self._stream.receive_some, _RECEIVE_MAX_BYTES)
+            if octets is not None:
+                return octets
+            # The app has read it until now.
+            self._websocket = None
+        return await self._stream.receive_some(_RECEIVE_MAX_BYTES)
+
+    async def _read_websocket(self) -> bytes:
+        if self._beats is not None:
+            await self._beats.next(after_s=self._websocket_read_at)
+            self._websocket_read_at = trio.current_time()
+            try:
+                return os.read(self._stream.socket.fileno(), _RECEIVE_MAX_BYTES)
+            except BlockingIOError:
+                pass  # it is silent, and its next word is awaited
+            except OSError:
+                return b""
+        try:
+            return bytes(await self._stream.receive_some(_RECEIVE_MAX_BYTES))
+        except (trio.ClosedResourceError, trio.BrokenResourceError):
+            return b""
+        finally:
+            self._websocket_read_at = trio.current_time()
 
     async def _send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -445,11 +511,12 @@ async def _answer(
     app: App,
     scope: Scope,
     events: "_AppEvents",
+    receive: Callable[[], Awaitable[ASGIReceiveEvent]],
     send: Callable[[ASGISendEvent | None], Awaitable[None]],
 ) -> None:
     """Run the app on one request. Its crash is answered by the None: 500, or close code 1011 on a WebSocket."""
     try:
-        await app(scope, events.get, send)
+        await app(scope, receive, send)
     except BaseException as error:  # noqa: BLE001 - a crash boundary; see `_split` for a Cancelled that leaked
         crash, upwards = _split(error)
         if crash is not None:
@@ -490,8 +557,102 @@ class _AppEvents:
             await trio.lowlevel.checkpoint()
             return self._last
 
+    def end(self) -> None:
+        """Nothing more will come this way."""
+        self._in.close()
+
     def close(self) -> None:
         self._out.close()
+
+
+class _AppSocket:
+    """What a WebSocket's app receives from and sends to: hypercorn until the upgrade is accepted, then the socket."""
+
+    def __init__(
+        self,
+        connection: _Connection,
+        events: _AppEvents,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> None:
+        self._connection = connection
+        self._events = events
+        self._send = send
+        self._accepting: WebSocket | None = None
+        self._socket: WebSocket | None = None
+        self._reading = trio.CancelScope()
+        self._handed_over = trio.Event()
+        self._over = trio.Event()
+
+    async def before(self, receive: Callable[[int], Awaitable[bytes]], count: int) -> bytes | None:
+        """What comes before the app reads, or while it does nothing with it. None once the app has read all it wanted:
+        then the connection is its reader's again.
+        """
+        if self._socket is None:
+            with trio.CancelScope() as self._reading:
+                return await receive(count)
+        self.hand_over()
+        await self._over.wait()
+        return None
+
+    def hand_over(self) -> None:
+        """Nobody but the app reads from the connection any more."""
+        self._handed_over.set()
+
+    def feed(self, octets: bytes) -> bool:
+        """Bytes that came between the acceptance and the handing over. False before the acceptance."""
+        socket = self._socket or self._accepting
+        if socket is not None:
+            socket.feed(octets)
+        return socket is not None
+
+    async def receive(self) -> ASGIReceiveEvent:
+        socket = self._socket
+        if socket is None:
+            event = await self._events.get()
+            socket = self._upgraded()
+            if socket is None or event["type"] == "websocket.connect":
+                return event
+        message = await socket.receive()
+        if message is None:
+            return {"type": "websocket.disconnect", "code": socket.close_code}
+        if isinstance(message, str):
+            return {"type": "websocket.receive", "text": message, "bytes": None}
+        return {"type": "websocket.receive", "text": None, "bytes": message}
+
+    def _upgraded(self) -> WebSocket | None:
+        return self._socket
+
+    async def send(self, event: ASGISendEvent | None) -> None:
+        """None: the app has ended."""
+        if self._socket is None:
+            await self._answer_upgrade(event)
+        elif event is None:
+            await self._end(self._socket)
+        elif event["type"] == "websocket.send":
+            octets = event.get("bytes")
+            await self._socket.send(cast("str", event["text"]) if octets is None else octets)
+        elif event["type"] == "websocket.close":
+            await self._socket.close(int(event.get("code", 1000)), event.get("reason") or "")
+        else:
+            raise ValueError(f"a WebSocket that is open takes no {event['type']}")
+
+    async def _answer_upgrade(self, event: ASGISendEvent | None) -> None:
+        if event is None or event["type"] != "websocket.accept":
+            await self._send(event)
+            return
+        # The client may go on as soon as it has the answer.
+        self._accepting = self._connection.open_websocket()
+        await self._send(event)
+        if self._connection.is_upgraded:
+            self._socket = self._accepting
+            self._reading.cancel(reason="the app reads the WebSocket itself")
+            await self._handed_over.wait()
+            self._events.end()  # somebody may be waiting there already
+
+    async def _end(self, socket: WebSocket) -> None:
+        await socket.close(1011)
+        await self._connection.end_websocket()
+        self._over.set()
 
 
 class _Http11(H11Protocol):
@@ -499,6 +660,7 @@ class _Http11(H11Protocol):
 
     _held = b""
     _headers: Sequence[tuple[bytes, bytes]] = ()
+    websocket: _AppSocket | None = None
 
     def be_strict(self, spoken: _Protocols) -> None:
         """To be called before the first byte."""
@@ -507,20 +669,11 @@ class _Http11(H11Protocol):
 
     @override
     async def handle(self, event: Event) -> None:
-        stream = self.stream
-        if not isinstance(stream, WSStream) or not isinstance(event, RawData):
+        if not isinstance(self.stream, WSStream) or not isinstance(event, RawData):
             await super().handle(event)
-            return
-        if not stream.handshake.accepted:
+        elif self.websocket is None or not self.websocket.feed(event.data):
             # RFC 6455, 4.1: nothing may follow the handshake before it was answered. hypercorn would answer twice.
             raise _RefusedError(400)
-        await super().handle(event)
-        if (
-            stream.connection.state is WebSocketState.LOCAL_CLOSING
-            and stream.state is ASGIWebsocketState.CONNECTED
-        ):
-            # hypercorn said 1009 and would neither tell the app nor close.
-            await stream.send(StreamClosed(stream_id=STREAM_ID))
 
     async def refuse(self, status: int) -> None:
         """Answer in the app's place, which is no longer heard."""

@@ -1,55 +1,40 @@
-"""The agent's WebSocket. The only module that knows trio-websocket.
+"""Sessions with the agent: their start, what is said in them, and how they end."""
 
-What there is to know about it:
-
-- its connect timeout does not fire on a peer that accepts and stays silent;
-- what its reader task raises goes through whatever nursery it runs in, and a Ping that meets our own close
-  makes it raise (trio-websocket issue 184);
-- a send that was cancelled may have left half a frame behind, so that nothing may follow it.
-"""
-
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.metadata import version
-from typing import Any, TypeAlias, cast
-from urllib.parse import urlsplit
+from typing import TypeAlias
 
 import trio
-from attrs import Factory, define, field, frozen
-from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
+from attrs import Factory, define, field
 
 from actors.agent_events import (
     AgentEvent,
     AgentFault,
     SessionEnd,
+    SessionEndReason,
     SessionOpened,
     SessionPlan,
     ToolFinished,
 )
 from actors.ports import SessionLostError
 from daemon.elevenlabs import endings, wire
-from daemon.elevenlabs.problems import ApiRefusedError, ApiUnavailableError, read_problem
+from daemon.elevenlabs.client_socket import BrokenOffError, ClientSocket, Target
+from daemon.elevenlabs.problems import ApiRefusedError, ApiUnavailableError, read_problem, sentence
 
 OnFrame: TypeAlias = Callable[[str, str], None]
 
 _VERSION = version("relevo")
 
-_CLOSE_S = 1.0
-"""For the closing handshake, whoever wants to go."""
+_TEXT_MESSAGE_MAX_BYTES = 2**20
+_VOICE_MESSAGE_MAX_BYTES = 16 * 2**20
+"""As the official SDK has it: one frame may carry all of an utterance."""
+
+_VOICE_FORMAT = "ulaw_8000"
 
 _GOODBYE_S = 5.0
 """Between the agent's hanging up by its `end_call` tool and its close frame, which normally follows at once."""
-
-_KEEPALIVE = (
-    # A peer that vanished without a word: an idle socket learns of it after 60 s, a sending one after 30 s.
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
-)
 
 
 class _CannotStartError(Exception):
@@ -61,189 +46,84 @@ class _CannotStartError(Exception):
 
 
 @define(eq=False)
-class _Line:
-    """One WebSocket, its stream and the library's reader task.
-
-    It stands in for the nursery that the library starts its reader in. The reader is shielded, so that the
-    closing handshake works while its session is being cancelled, and whatever it dies of ends this line and
-    nothing else.
-    """
-
-    _nursery: trio.Nursery
-    _reader: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True), init=False)
-    _waiting: trio.CancelScope | None = field(default=None, init=False)
-    _stream: trio.abc.Stream | None = field(default=None, init=False)
-    _websocket: WebSocketConnection | None = field(default=None, init=False)
-    problem: Exception | None = field(default=None, init=False)
-    is_over: bool = field(default=False, init=False)
-
-    def start_soon(self, read: Callable[[], Awaitable[None]]) -> None:
-        """Called by the library with its reader task."""
-        self._nursery.start_soon(self._contain, read, name="agent socket reader")
-
-    async def _contain(self, read: Callable[[], Awaitable[None]]) -> None:
-        try:
-            with self._reader:
-                await read()
-        # Refused upgrades arrive this way, and so does everything the library and wsproto did not foresee.
-        except Exception as problem:  # noqa: BLE001
-            self.problem = problem
-        finally:
-            self.is_over = True
-            if self._waiting is not None:
-                # Nothing in the library wakes those who wait for a handshake when its reader ends.
-                self._waiting.cancel(reason="the socket's reader has ended")
-
-    async def connect(self, target: "_Target", ssl_context: ssl.SSLContext) -> WebSocketConnection:
-        """Connect and upgrade.
-
-        Raises:
-            OSError: no connection, or the name does not resolve.
-            trio.BrokenResourceError: TLS failed.
-            _CannotStartError: the upgrade was refused or broken off.
-        """
-        tcp = await trio.open_tcp_stream(target.host, target.port)
-        self._stream = tcp
-        for option in _KEEPALIVE:
-            tcp.setsockopt(*option)
-        if target.is_tls:
-            tls = trio.SSLStream(tcp, ssl_context, server_hostname=target.host, https_compatible=True)
-            self._stream = tls
-            await tls.do_handshake()
-        with trio.CancelScope() as self._waiting:
-            self._websocket = await wrap_client_stream(
-                cast("trio.Nursery", self), cast("Any", self._stream), target.netloc, target.resource
-            )
-        if self._websocket is None:
-            raise _CannotStartError(self._refusal())
-        return self._websocket
-
-    def _refusal(self) -> SessionEnd:
-        problem = self.problem
-        if not isinstance(problem, ConnectionRejected):
-            return endings.lost(f"the upgrade was broken off{_named(problem)}")
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in problem.headers}
-        return endings.refused(read_problem(problem.status_code, headers, problem.body or b""))
-
-    async def cut(self) -> None:
-        """Let go of the connection at once; what still waits for it finds it closed."""
-        if self._stream is not None:
-            with trio.CancelScope(shield=True):  # does not wait for anybody
-                await trio.aclose_forcefully(self._stream)
-
-    async def hang_up(self) -> None:
-        """Close with 1000 where there is somebody to tell, for `_CLOSE_S` at most, then for certain. Not
-        disturbed by cancellation.
-        """
-        if self._websocket is not None and not self.is_over:
-            with trio.move_on_after(_CLOSE_S, shield=True) as self._waiting:
-                await self._websocket.aclose(1000)
-        self._reader.cancel(reason="the session is over")
-        await self.cut()
-
-
-@frozen
-class _Target:
-    """Where a signed URL leads. Its resource is kept byte for byte: the signature is part of it."""
-
-    host: str
-    port: int
-    is_tls: bool
-    netloc: str
-    resource: str = field(repr=False)
-
-    @classmethod
-    def of(cls, url: str) -> "_Target":
-        """Raises ValueError, without the URL in it, for anything but a WebSocket URL."""
-        parts = urlsplit(url)
-        if parts.scheme not in {"ws", "wss"} or parts.hostname is None or not url.isascii():
-            raise ValueError("no WebSocket URL")
-        is_tls = parts.scheme == "wss"
-        return cls(
-            parts.hostname,
-            parts.port or (443 if is_tls else 80),
-            is_tls,
-            parts.netloc.rpartition("@")[2],
-            (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        )
-
-
-@define(eq=False)
 class AgentSession:
     """An open session with the agent. It is gone after a send that was cancelled or took too long, since
     half a frame may have been written.
     """
 
-    _line: _Line
-    _websocket: WebSocketConnection
-    _send_timeout_s: float
+    _socket: ClientSocket
     _on_frame: OnFrame | None
+    _speaks: bool
     conversation_id: str = field(default="", init=False)
+    _misfit: SessionEnd | None = field(default=None, init=False)
     _fault: AgentFault | None = field(default=None, init=False)
-    _lost_because: str = field(default="", init=False)
 
     async def say(self, text: str) -> None:
         await self._send(wire.user_message(text))
+
+    async def inform(self, text: str) -> None:
+        await self._send(wire.contextual_update(text))
+
+    async def hear(self, audio: bytes) -> None:
+        await self._send_encoded(wire.user_audio_chunk(audio))
 
     async def answer_tool(self, call_id: str, result: str, *, is_error: bool) -> None:
         await self._send(wire.client_tool_result(call_id, result, is_error=is_error))
 
     async def introduce(self, plan: SessionPlan) -> bool:
         """Say who we are, wait until the agent has done so, and tell it what it should know. False when the
-        session ended before.
+        session ended before, or is none that we could speak in.
         """
         await self._tell(wire.initiation(plan, version=_VERSION))
-        try:
-            while not self.conversation_id:
-                match await self._next():
-                    case wire.Metadata(conversation_id):
-                        self.conversation_id = conversation_id
-                    case wire.Ping(event_id):
-                        await self._tell(wire.pong(event_id))
-                    case AgentFault() as fault:
-                        self._fault = fault
-        except ConnectionClosed:
+        while not self.conversation_id:
+            frame = await self._socket.receive()
+            if frame is None:
+                return False
+            match self._read(frame):
+                case wire.Metadata() as metadata:
+                    self.conversation_id = metadata.conversation_id
+                    self._misfit = _misfit(metadata) if self._speaks else None
+                case wire.Ping(event_id):
+                    await self._tell(wire.pong(event_id))
+                case AgentFault() as fault:
+                    self._fault = fault
+        if self._misfit is not None:
             return False
         if plan.context:
-            await self._tell(wire.contextual_update(plan.context))
+            await self._tell(wire.history(plan.context))
         return True
 
     async def relay(self, deliver: Callable[[AgentEvent], None]) -> bool:
         """Deliver events and answer pings until the session ends. True when the agent has hung up by its
         tool and the close is still to come.
         """
-        try:
-            while True:
-                event = await self._next()
-                if event is None or isinstance(event, wire.Metadata):
-                    continue
-                if isinstance(event, wire.Ping):
-                    await self._tell(wire.pong(event.event_id))
-                    continue
-                if isinstance(event, AgentFault):
-                    self._fault = event
-                deliver(event)
-                if isinstance(event, ToolFinished) and event.name == "end_call" and not event.is_error:
-                    return True
-        except ConnectionClosed:
-            return False
+        while (frame := await self._socket.receive()) is not None:
+            event = self._read(frame)
+            if event is None or isinstance(event, wire.Metadata):
+                continue
+            if isinstance(event, wire.Ping):
+                await self._tell(wire.pong(event.event_id))
+                continue
+            if isinstance(event, AgentFault):
+                self._fault = event
+            deliver(event)
+            if isinstance(event, ToolFinished) and event.name == "end_call" and not event.is_error:
+                return True
+        return False
 
     def end(self) -> SessionEnd:
         """How it ended, once it has."""
-        if self._lost_because:
-            return endings.lost(self._lost_because)
-        close = self._websocket.closed
-        if close is None:
-            return endings.lost(f"the connection broke{_named(self._line.problem)}")
-        return endings.closed(
-            close.code, close.reason, fault=self._fault, was_open=bool(self.conversation_id)
-        )
+        if self._misfit is not None:
+            return self._misfit
+        if self._socket.lost_because:
+            return endings.lost(self._socket.lost_because)
+        code, reason = self._socket.close_code, self._socket.close_reason
+        return endings.closed(code, reason, fault=self._fault, was_open=bool(self.conversation_id))
 
-    async def _next(self) -> wire.Message | None:
-        frame = await self._websocket.get_message()
+    def _read(self, frame: str | bytes) -> wire.Message | None:
         if self._on_frame is not None and isinstance(frame, str):
             self._on_frame("<", frame)
-        return wire.parse(frame)
+        return wire.parse_spoken(frame) if self._speaks else wire.parse(frame)
 
     async def _tell(self, frame: str) -> None:
         """Send, and leave it to the next read to find out that nobody listens: frames may be waiting there
@@ -253,30 +133,20 @@ class AgentSession:
             await self._send(frame)
 
     async def _send(self, frame: str) -> None:
-        if self._line.is_over or self._lost_because:
+        await self._send_encoded(frame.encode())
+
+    async def _send_encoded(self, frame: bytes) -> None:
+        if not self._socket.is_open:
             raise SessionLostError
         if self._on_frame is not None:
-            self._on_frame(">", frame)
-        try:
-            with trio.fail_after(self._send_timeout_s):
-                await self._websocket.send_message(frame)
-        except ConnectionClosed:
-            raise SessionLostError from None
-        except trio.TooSlowError:
-            await self._give_up(f"a frame was not taken within {self._send_timeout_s:g} s")
-            raise SessionLostError from None
-        except trio.Cancelled:
-            await self._give_up("a frame was cancelled while it was being sent")
-            raise
-
-    async def _give_up(self, why: str) -> None:
-        self._lost_because = why
-        await self._line.cut()
+            self._on_frame(">", frame.decode())
+        if not await self._socket.send(frame):
+            raise SessionLostError
 
 
 @define(eq=False, kw_only=True)
 class AgentSessions:
-    """Text sessions with agents, each one WebSocket.
+    """Sessions with agents, in text or in sound, each one WebSocket.
 
     Attributes:
         sign: gets a signed URL for an agent; raises `ApiUnavailableError` or `ApiRefusedError`.
@@ -295,29 +165,30 @@ class AgentSessions:
 
     async def run(self, plan: SessionPlan, deliver: Callable[[AgentEvent], None]) -> SessionEnd:
         """Open a session and stay with it until it ends; see the port."""
-        async with trio.open_nursery() as nursery:
-            line = _Line(nursery)
-            try:
-                session = await self._start(line, plan)
-                # A plan carries a whole history, and this frame lives as long as the session.
-                del plan
-                end = await _stay(session, deliver)
-            except _CannotStartError as failure:
-                end = failure.end
-            finally:
-                await line.hang_up()
-        return end
+        socket = ClientSocket(
+            message_max_bytes=_VOICE_MESSAGE_MAX_BYTES if plan.speaks else _TEXT_MESSAGE_MAX_BYTES,
+            send_timeout_s=self.send_timeout_s,
+        )
+        try:
+            session = await self._start(socket, plan)
+            # A plan carries a whole history, and this frame lives as long as the session.
+            del plan
+            return await _stay(session, deliver)
+        except _CannotStartError as failure:
+            return failure.end
+        finally:
+            await socket.hang_up()
 
-    async def _start(self, line: _Line, plan: SessionPlan) -> AgentSession:
+    async def _start(self, socket: ClientSocket, plan: SessionPlan) -> AgentSession:
         step = "getting a signed URL"
         try:
             with trio.fail_after(self.start_timeout_s):
                 async with self.connects:
-                    target = _Target.of(await self.sign(plan.agent_id))
+                    target = Target.of(await self.sign(plan.agent_id))
                     step = "connecting"
-                    websocket = await line.connect(target, self.ssl_context)
+                    await socket.connect(target, self.ssl_context)
                 step = "waiting for the agent's first message"
-                session = AgentSession(line, websocket, self.send_timeout_s, self.on_frame)
+                session = AgentSession(socket, self.on_frame, plan.speaks)
                 if await session.introduce(plan):
                     return session
                 end = session.end()
@@ -325,6 +196,8 @@ class AgentSessions:
             end = endings.lost(f"no start within {self.start_timeout_s:g} s: {step}")
         except (ApiUnavailableError, ApiRefusedError) as error:
             end = endings.unsigned(error)
+        except BrokenOffError as error:
+            end = _broken_off(error)
         except (OSError, ValueError, trio.BrokenResourceError) as error:
             end = endings.lost(f"{step}{_named(error.__cause__ or error)}")
         raise _CannotStartError(end)
@@ -342,6 +215,25 @@ async def _stay(session: AgentSession, deliver: Callable[[AgentEvent], None]) ->
     except trio.WouldBlock:
         return endings.lost("events were not taken as fast as the agent sent them")
     return session.end()
+
+
+def _broken_off(error: BrokenOffError) -> SessionEnd:
+    refusal = error.refusal
+    if refusal is None:
+        return endings.lost(f"the upgrade was broken off{_named(error.problem)}")
+    return endings.refused(read_problem(refusal.status, refusal.headers, refusal.body))
+
+
+def _misfit(metadata: wire.Metadata) -> SessionEnd | None:
+    """The end of a session whose sound is not a telephone's. The formats are settings of the agent alone."""
+    if metadata.agent_format == metadata.person_format == _VOICE_FORMAT:
+        return None
+    given = f"{metadata.agent_format or 'unknown'} and {metadata.person_format or 'unknown'}"
+    detail = (
+        f"a call needs {_VOICE_FORMAT} in the agent's settings conversation_config.tts.agent_output_audio_format"
+        f" and conversation_config.asr.user_input_audio_format; they are {given}"
+    )
+    return SessionEnd(reason=SessionEndReason.REFUSED, code=None, detail=sentence(detail))
 
 
 def _named(error: BaseException | None) -> str:

@@ -1,20 +1,28 @@
 """The frames of the agent socket, both ways: JSON text on one side, values on the other.
 
+A call brings 10 to 25 frames of audio a second each way, and every other frame now and then: those of audio are read
+and written past JSON where their shape allows.
+
 Shapes are those of the ElevenLabs AsyncAPI of the agent WebSocket; what is known from live captures alone
 is optional here. Unknown types and fields are ignored, always: their schemas grow monthly.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+import re
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 from attrs import frozen
 
 from actors.agent_events import (
+    AgentAudio,
     AgentEvent,
     AgentFault,
+    AgentInterrupted,
     AgentReplied,
     PartKind,
+    PersonSaid,
     ReplyCompleted,
     ReplyCorrected,
     ReplyPart,
@@ -36,9 +44,13 @@ class Ping:
 
 @frozen
 class Metadata:
-    """The server's first message: the session exists."""
+    """The server's first message: the session exists. The audio formats are those of the agent's settings, given in
+    text sessions too; empty where they are missing.
+    """
 
     conversation_id: str
+    agent_format: str = ""
+    person_format: str = ""
 
 
 Message: TypeAlias = AgentEvent | Ping | Metadata
@@ -58,11 +70,53 @@ _decode = json.JSONDecoder(parse_int=_integer).decode
 
 
 def parse(frame: str | bytes) -> Message | None:
-    """Read one frame. None for what is not for us: binary frames, other types, no JSON at all. Never raises.
+    """Read one frame of a text session. None for what is not for us: binary frames, other types, no JSON at all.
+    Never raises.
 
     An event's fields normally stand in an object of their own beside `type`; flat frames
     (`{"type": "agent_response", "message": "…"}`) are understood too.
     """
+    return _parse(frame, _SHAPES)
+
+
+def parse_spoken(frame: str | bytes) -> Message | None:
+    """Read one frame of a session that speaks, which brings audio and what belongs to it too."""
+    if isinstance(frame, str):
+        for head, tail in _PLAIN_AUDIO:
+            if frame.startswith(head) and (audio := _plain_audio(frame, len(head), tail)) is not None:
+                return audio
+    return _parse(frame, _SPOKEN_SHAPES)
+
+
+def _plain_shapes(space: str) -> Iterator[tuple[str, re.Pattern[str]]]:
+    """What stands before the audio and after it where nothing but its id is with it and nothing is escaped."""
+    audio, number = (
+        f'"audio_event":{space}{{"audio_base_64":{space}"',
+        rf'",{space}"event_id":{space}(0|[1-9][0-9]{{0,8}})}}',
+    )
+    kind = f'"type":{space}"audio"'
+    yield f"{{{kind},{space}{audio}", re.compile(f"{number}}}")
+    yield f"{{{audio}", re.compile(f"{number},{space}{kind}}}")
+
+
+_PLAIN_AUDIO: Final = (*_plain_shapes(""), *_plain_shapes(" "))
+
+
+def _plain_audio(frame: str, begin: int, tail: re.Pattern[str]) -> AgentAudio | None:
+    """None for what the whole reader is to look at."""
+    end = frame.find('"', begin)
+    ended = tail.fullmatch(frame, end) if end >= 0 else None
+    if ended is None:
+        return None
+    try:
+        # Strict, so that a character which JSON would have to unescape is none of base64's either.
+        payload = a2b_base64(frame[begin:end], strict_mode=True)
+    except ValueError:
+        return None
+    return AgentAudio(payload=payload, event_id=int(ended[1]))
+
+
+def _parse(frame: str | bytes, shapes: Mapping[str, "_Shape"]) -> Message | None:
     if isinstance(frame, bytes):
         return None
     try:
@@ -70,7 +124,7 @@ def parse(frame: str | bytes) -> Message | None:
     except (ValueError, RecursionError):
         return None
     kind = message.get("type") if isinstance(message, dict) else None
-    shape = _SHAPES.get(kind) if isinstance(kind, str) else None
+    shape = shapes.get(kind) if isinstance(kind, str) else None
     if shape is None:
         return None
     payload_name, read = shape
@@ -80,7 +134,13 @@ def parse(frame: str | bytes) -> Message | None:
 
 def _metadata(payload: Record) -> Metadata | None:
     conversation_id = payload.get("conversation_id")
-    return Metadata(conversation_id) if isinstance(conversation_id, str) and conversation_id else None
+    if not isinstance(conversation_id, str) or not conversation_id:
+        return None
+    return Metadata(
+        conversation_id,
+        _text(payload, "agent_output_audio_format"),
+        _text(payload, "user_input_audio_format"),
+    )
 
 
 def _ping(payload: Record) -> Ping | None:
@@ -154,6 +214,25 @@ def _fault(payload: Record) -> AgentFault:
     )
 
 
+def _audio(payload: Record) -> AgentAudio | None:
+    encoded = payload.get("audio_base_64")
+    if not isinstance(encoded, str):
+        return None
+    try:
+        audio = a2b_base64(encoded, strict_mode=True)
+    except ValueError:
+        return None
+    return AgentAudio(payload=audio, event_id=_event_id(payload))
+
+
+def _interrupted(payload: Record) -> AgentInterrupted:
+    return AgentInterrupted(event_id=_event_id(payload))
+
+
+def _person_said(payload: Record) -> PersonSaid:
+    return PersonSaid(text=_text(payload, "user_transcript", "message", "text"))
+
+
 _Shape: TypeAlias = tuple[str, Callable[[Record], Message | None]]
 
 _SHAPES: Mapping[str, _Shape] = {
@@ -168,6 +247,12 @@ _SHAPES: Mapping[str, _Shape] = {
     "agent_tool_response": ("agent_tool_response", _tool_finished),
     "agent_tool_response_full_payload": ("agent_tool_response_full_payload", _tool_finished),
     "error": ("error_event", _fault),
+}
+_SPOKEN_SHAPES: Mapping[str, _Shape] = {
+    **_SHAPES,
+    "audio": ("audio_event", _audio),
+    "interruption": ("interruption_event", _interrupted),
+    "user_transcript": ("user_transcription_event", _person_said),
 }
 
 _PART_KINDS = {"start": PartKind.START, "delta": PartKind.DELTA, "stop": PartKind.STOP}
@@ -191,20 +276,24 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def initiation(plan: SessionPlan, *, version: str) -> str:
-    """The client's first frame: a text-only session that waits for the person to speak.
+    """The client's first frame: a text-only session that waits for the person to speak, or one that speaks, as the
+    agent is set to or with a first message of ours.
 
-    Both overrides need their permission on the agent. What is not overridden is left out, since null counts
+    Every override needs its permission on the agent. What is not overridden is left out, since null counts
     as an attempt to override.
     """
     frame: dict[str, Any] = {
         "type": "conversation_initiation_client_data",
-        "conversation_config_override": {
-            "agent": {"first_message": ""},
-            "conversation": {"text_only": True},
-        },
         "source_info": {"source": "relevo", "version": version[:50]},
         "user_id": plan.user_id,
     }
+    if not plan.speaks:
+        frame["conversation_config_override"] = {
+            "agent": {"first_message": ""},
+            "conversation": {"text_only": True},
+        }
+    elif plan.first_message is not None:
+        frame["conversation_config_override"] = {"agent": {"first_message": plan.first_message}}
     if plan.dynamic_variables:
         frame["dynamic_variables"] = dict(plan.dynamic_variables)
     return _encode(frame)
@@ -218,9 +307,19 @@ def user_message(text: str) -> str:
     return _encode({"type": "user_message", "text": text})
 
 
-def contextual_update(text: str) -> str:
-    """Tell the agent the history, in place of what it was told before. Starts no turn."""
+def history(text: str) -> str:
+    """Tell the agent the history, in place of what it was told of it before. Starts no turn."""
     return _encode({"type": "contextual_update", "text": text, "context_id": "history"})
+
+
+def contextual_update(text: str) -> str:
+    """Tell the agent something beside what it was told before. Starts no turn."""
+    return _encode({"type": "contextual_update", "text": text})
+
+
+def user_audio_chunk(audio: bytes) -> bytes:
+    """Sound of the person's, in the format of the session. The only frame without a type."""
+    return b'{"user_audio_chunk":"%b"}' % b2a_base64(audio, newline=False)
 
 
 def client_tool_result(call_id: str, result: str, *, is_error: bool) -> str:

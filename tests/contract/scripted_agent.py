@@ -1,6 +1,7 @@
 """An agent socket whose server follows a script, frame by frame, and may misbehave as it likes."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -24,14 +25,21 @@ from actors.agent_events import AgentEvent, SessionEnd, SessionOpened, SessionPl
 from actors.ports import AgentSession
 from daemon.elevenlabs.agent_socket import AgentSessions
 
-METADATA = {
-    "type": "conversation_initiation_metadata",
-    "conversation_initiation_metadata_event": {
+
+def metadata(*, agent_format: str, person_format: str) -> dict[str, Any]:
+    event = {
         "conversation_id": "conv_1",
-        "agent_output_audio_format": "pcm_16000",
-        "user_input_audio_format": "pcm_16000",
-    },
-}
+        "agent_output_audio_format": agent_format,
+        "user_input_audio_format": person_format,
+    }
+    return {
+        "type": "conversation_initiation_metadata",
+        "conversation_initiation_metadata_event": event,
+    }
+
+
+METADATA = metadata(agent_format="pcm_16000", person_format="pcm_16000")
+VOICE_METADATA = metadata(agent_format="ulaw_8000", person_format="ulaw_8000")
 PLAN = SessionPlan(agent_id="agent_1", user_id="person-7")
 RESOURCE = "/v1/convai/conversation?agent_id=agent_1&conversation_signature=cvtkn_topsecret"
 
@@ -73,17 +81,20 @@ class Peer:
         if body:
             await self.send(RejectData(data=body))
 
-    async def open(self) -> dict[str, Any]:
+    async def open(self, answer: dict[str, Any] = METADATA) -> dict[str, Any]:
         """Accept, take the initiation and answer it with the metadata; returns the initiation."""
         await self.accept()
         initiation = await self.frame()
-        await self.tell(METADATA)
+        await self.tell(answer)
         return initiation
 
     async def frame(self) -> dict[str, Any]:
-        event = await self.event()
-        assert isinstance(event, TextMessage), event
-        frame: dict[str, Any] = json.loads(event.data)
+        text, is_whole = "", False
+        while not is_whole:
+            event = await self.event()
+            assert isinstance(event, TextMessage), event
+            text, is_whole = text + event.data, event.message_finished
+        frame: dict[str, Any] = json.loads(text)
         return frame
 
     async def tell(self, *frames: object) -> None:
@@ -214,6 +225,20 @@ def part(kind: str, text: str, event_id: int) -> dict[str, Any]:
 
 def ping(event_id: object) -> dict[str, Any]:
     return {"type": "ping", "ping_event": {"event_id": event_id, "ping_ms": None}}
+
+
+def sound(audio: bytes, event_id: int) -> dict[str, Any]:
+    event = {"audio_base_64": b64encode(audio).decode(), "event_id": event_id}
+    return {"type": "audio", "audio_event": event}
+
+
+def interruption(event_id: int) -> dict[str, Any]:
+    return {"type": "interruption", "interruption_event": {"event_id": event_id}}
+
+
+def transcript(text: str, event_id: int) -> dict[str, Any]:
+    event = {"user_transcript": text, "event_id": event_id}
+    return {"type": "user_transcript", "user_transcription_event": event}
 
 
 def error(code: int, error_type: str, reason: str) -> dict[str, Any]:

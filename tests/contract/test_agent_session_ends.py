@@ -19,7 +19,7 @@ from actors.agent_events import (
     SessionPlan,
     ToolFinished,
 )
-from daemon.elevenlabs import agent_socket
+from daemon.elevenlabs import agent_socket, client_socket
 from tests.contract.scripted_agent import (
     METADATA,
     PLAN,
@@ -247,7 +247,7 @@ async def cancelled_session(script: Callable[[Peer], Awaitable[None]]) -> bool:
     async with scripted_agent(script) as agent, trio.open_nursery() as siblings:
         alive = trio.Event()
         siblings.start_soon(alive.wait)
-        with trio.fail_after(agent_socket._CLOSE_S + 1), trio.CancelScope() as scope:
+        with trio.fail_after(client_socket._CLOSE_S + 1), trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 
                 async def run() -> None:

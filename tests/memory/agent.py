@@ -12,9 +12,12 @@ import trio
 from attrs import Factory, define, field, frozen
 
 from actors.agent_events import (
+    AgentAudio,
     AgentEvent,
+    AgentInterrupted,
     AgentReplied,
     PartKind,
+    PersonSaid,
     ReplyCompleted,
     ReplyPart,
     SessionEnd,
@@ -47,6 +50,7 @@ class BreakOff:
 
 Step: TypeAlias = AgentEvent | SessionEnd | AwaitTool | BreakOff | float
 Reaction: TypeAlias = Callable[["MemorySession", str], Iterable[Step]]
+Hearing: TypeAlias = Callable[["MemorySession", bytes], Iterable[Step]]
 
 
 @frozen(kw_only=True)
@@ -60,12 +64,14 @@ class Start:
 
 @define(eq=False)
 class MemorySession:
-    """`AgentSession` in memory. `heard` and `tool_results` are what we told the agent."""
+    """`AgentSession` in memory. `heard`, `informed`, `audio` and `tool_results` are what we told the agent."""
 
     agent: "MemoryAgent"
     plan: SessionPlan
     conversation_id: str
     heard: list[str] = field(factory=list)
+    informed: list[str] = field(factory=list)
+    audio: list[bytes] = field(factory=list)
     tool_results: list[tuple[str, str, bool]] = field(factory=list)
     is_open: bool = False
     _script: deque[Step] = field(factory=deque)
@@ -82,6 +88,18 @@ class MemorySession:
             self.end(LOST)
             raise SessionLostError
         await trio.lowlevel.checkpoint()
+
+    async def inform(self, text: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self._require_open()
+        self.informed.append(text)
+
+    async def hear(self, audio: bytes) -> None:
+        await trio.sleep(self.agent.hear_s)
+        self._require_open()
+        self.audio.append(audio)
+        if answer := list(self.agent.usual_hearing(self, audio)):
+            self._begin(answer)
 
     async def answer_tool(self, call_id: str, result: str, *, is_error: bool) -> None:
         await trio.lowlevel.checkpoint()
@@ -118,7 +136,8 @@ class MemorySession:
                 await self._await_tool(step.call_id)
             elif not isinstance(step, BreakOff):
                 await trio.lowlevel.checkpoint()
-                deliver(step)
+                if self.plan.speaks or not isinstance(step, AgentAudio | AgentInterrupted | PersonSaid):
+                    deliver(step)
 
     async def _await_tool(self, call_id: str) -> None:
         with trio.move_on_after(TOOL_TIMEOUT_S):
@@ -222,6 +241,11 @@ def asks_tool(
 SILENCE: Reaction = does()
 
 
+def deaf(_session: MemorySession, _audio: bytes) -> Sequence[Step]:
+    """What is heard changes nothing."""
+    return ()
+
+
 @define(eq=False)
 class MemoryAgent:
     """`AgentSessions` in memory.
@@ -229,6 +253,8 @@ class MemoryAgent:
     Attributes:
         starts, reactions: what the next sessions and the next things said to any of them meet; when they are
             used up, the usual.
+        usual_hearing: what each piece of sound begins; nothing begins nothing.
+        hear_s: how long a piece of sound takes on its way.
         close_s: how long a polite close takes, and `last_words` what is still heard during it.
         sessions: all that were asked for, oldest first.
     """
@@ -237,6 +263,8 @@ class MemoryAgent:
     reactions: deque[Reaction] = field(factory=deque)
     usual_start: Start = Start()
     usual_reaction: Reaction = Factory(echoes)
+    usual_hearing: Hearing = deaf
+    hear_s: float = 0.0
     close_s: float = 0.0
     last_words: Sequence[AgentEvent] = ()
     sessions: list[MemorySession] = field(factory=list, init=False)

@@ -64,6 +64,12 @@ class PerilousSession:
         await self.session.say(text)
         await self.perils.strike("say")
 
+    async def inform(self, text: str) -> None:
+        await self.session.inform(text)
+
+    async def hear(self, audio: bytes) -> None:
+        await self.session.hear(audio)
+
     async def answer_tool(self, call_id: str, result: str, *, is_error: bool) -> None:
         await self.perils.strike("answer tool")
         await self.session.answer_tool(call_id, result, is_error=is_error)

@@ -14,10 +14,11 @@ TOP_LEVEL_FOLDERS = {"actors", "daemon", "docs", "systemd", "tests"}
 ADAPTERS = {"store", "elevenlabs", "twilio", "voice", "web", "observability", "lab"}
 
 # What stands beside the adapters in daemon/ and may be used by any of them.
-FOUNDATIONS = {"httpserver", "masking"}
+FOUNDATIONS = {"httpserver", "masking", "websocket"}
 
-ROUGH_LIBRARIES = {
-    "trio_websocket": {"daemon/elevenlabs/agent_socket.py"},
+ROUGH_LIBRARIES: dict[str, set[str]] = {
+    "websockets": {"daemon/websocket.py", "daemon/elevenlabs/client_socket.py"},
+    "trio_websocket": set(),
     "hypercorn": {"daemon/httpserver.py"},
     "psycopg.generators": {"daemon/store/connection.py"},
     "psycopg.pq": {"daemon/store/connection.py"},
@@ -33,7 +34,7 @@ ROUGH_LIBRARIES = {
 # Whoever can open a connection stands here; a new name wants the question "whose address?" answered.
 CALLERS = {
     "daemon/adapters.py": "ElevenLabs, by the settings",
-    "daemon/elevenlabs/agent_socket.py": "the signed URL that ElevenLabs' API gave out",
+    "daemon/elevenlabs/client_socket.py": "the signed URL that ElevenLabs' API gave out",
     "daemon/twilio/transport.py": "Twilio, by the settings; a recording also where Twilio sends us on to, over TLS",
     "daemon/twilio/network.py": "the connections of that transport",
     "daemon/cli/admin_client.py": "the daemon's own admin listener",

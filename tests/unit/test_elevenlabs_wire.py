@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -322,7 +323,8 @@ def test_the_initiation_has_no_variables_when_there_are_none_and_no_endless_vers
 def test_client_frames_are_json_with_their_fields(text: str, other: str, flag: bool, number: int) -> None:  # noqa: FBT001
     assert json.loads(wire.pong(number)) == {"type": "pong", "event_id": number}
     assert json.loads(wire.user_message(text)) == {"type": "user_message", "text": text}
-    assert json.loads(wire.contextual_update(text)) == {
+    assert json.loads(wire.contextual_update(text)) == {"type": "contextual_update", "text": text}
+    assert json.loads(wire.history(text)) == {
         "type": "contextual_update",
         "text": text,
         "context_id": "history",
@@ -342,7 +344,10 @@ def test_client_frames_are_json_with_their_fields(text: str, other: str, flag: b
         ("ConversationInitiationPayload", wire.initiation(PLAN, version="1.0")),
         ("PongPayload", wire.pong(3)),
         ("UserMessagePayload", wire.user_message("hola")),
-        ("ContextualUpdatePayload", wire.contextual_update("historia")),
+        ("ContextualUpdatePayload", wire.contextual_update("novedad")),
+        ("ContextualUpdatePayload", wire.history("historia")),
+        ("UserAudioPayload", wire.user_audio_chunk(b"\xff" * 320).decode()),
+        ("ConversationInitiationPayload", wire.initiation(evolve(PLAN, speaks=True), version="1.0")),
         ("ClientToolResultPayload", wire.client_tool_result("t", "r", is_error=False)),
     ],
 )
