@@ -11,9 +11,9 @@ from attrs import evolve
 from actors.live_call import effects as do
 from actors.live_call import events
 from actors.live_call.agent_side import AgentSide
-from actors.live_call.effects import Answer, Effect, Ending
+from actors.live_call.effects import Answer, Effect
 from actors.live_call.events import CallEvent, Source
-from actors.live_call.hands import Hands
+from actors.live_call.hands import RETRY_FIRST_S, RETRY_MAX_S, Hands
 from actors.live_call.line import (
     AgentSpoke,
     Heard,
@@ -28,10 +28,11 @@ from actors.live_call.line import (
 from actors.live_call.mail import Admit, Answered, AskForAdvisor, AwaitSid, CallMessage, Happened, OnLine
 from actors.live_call.ports import LiveCall
 from actors.live_call.records import Records
-from actors.live_call.state import Phase
+from actors.live_call.state import Ending, Phase
 from actors.live_call.step import step
 from actors.live_call.world import LiveCallRules, LiveCallWorld
 from actors.ports import StoreUnavailableError
+from actors.runtime.backoff import doubling_s
 from actors.runtime.mailbox import Mailbox, MailboxFullError, Reply
 
 _log = structlog.get_logger(__name__)
@@ -72,7 +73,7 @@ class LiveCallActor:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until the call is over. Cancellation leaves the call to the next life, which finds it in the store."""
         task_status.started()
-        call = await self._world.store.load(self._id)
+        call = await self._load()
         if call is None:
             self._answer_nobody()
             return
@@ -82,6 +83,19 @@ class LiveCallActor:
             await self._live(call)
         finally:
             self._world.active.remove(self._id)
+
+    async def _load(self) -> LiveCall | None:
+        """The call as it stands. Waits for a database that is away: an actor that crashed of it would be parked, and its
+        caller forgotten for so long.
+        """
+        attempt = 0
+        while True:
+            try:
+                return await self._world.store.load(self._id)
+            except StoreUnavailableError as problem:
+                _log.warning("a live call cannot be loaded", live_call_id=self._id, detail=str(problem))
+            await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
+            attempt += 1
 
     async def _live(self, call: LiveCall) -> None:
         async with trio.open_nursery() as nursery:
@@ -120,6 +134,9 @@ class LiveCallActor:
     async def _take_up(self) -> None:
         """Go on with a call that had begun before this life."""
         call = self._call
+        if call.state.ending is not None:
+            # The end may have been decided, and the process killed before it was written down.
+            self._records.carry_out(do.Finish(call.state.ending))
         if call.state.is_over or not call.state.legs:
             return
         line = self._world.lines.get(self._id)

@@ -12,7 +12,6 @@ from actors.live_call.effects import (
     DialAgent,
     Effect,
     EndCaller,
-    Ending,
     EndLeg,
     Finish,
     HoldCaller,
@@ -28,6 +27,7 @@ from actors.live_call.effects import (
 from actors.live_call.state import (
     Attempt,
     CallState,
+    Ending,
     Leg,
     LegStage,
     Missed,
@@ -282,7 +282,7 @@ class Course:
         ending = self._ending()
         if self.state.advisor is not None and self.state.phase is Phase.TRANSFERRING:
             self.do(CountTransfer("caller_left"))
-        self.set(session=Session.NONE, is_held=False, phase=Phase.ENDED)
+        self.set(session=Session.NONE, is_held=False, phase=Phase.ENDED, ending=ending)
         for leg in self.state.legs:
             if leg.is_live:
                 self.drop(leg)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from actors.live_call.state import Missed, Opening
+from actors.live_call.state import Ending, Missed, Opening
 
 
 class Place(StrEnum):
@@ -66,19 +66,6 @@ class ToolAnswer(StrEnum):
     RECORDING = "recording"
     NOT_NOW = "not_now"
     """The call is past this, or no advisor was tried before a message is to be left."""
-
-
-class Ending(StrEnum):
-    """How a call ended."""
-
-    AGENT = "agent"
-    """While or after it talked with the agent."""
-    ADVISOR = "advisor"
-    VOICEMAIL = "voicemail"
-    ABANDONED = "abandoned"
-    """The caller left while an advisor was being reached, or before the agent was there."""
-    FAILED = "failed"
-    """The agent could not be had."""
 
 
 @frozen

@@ -9,9 +9,8 @@ from typing import Protocol
 
 from attrs import field, frozen
 
-from actors.live_call.effects import Ending
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode
+from actors.live_call.state import CallState, Ending, Mode
 from actors.messages import Template
 from actors.ports import KnownCall, TimelineMessage
 

@@ -12,10 +12,10 @@ from attrs import define, field
 
 from actors.conversation.identity import identities_of
 from actors.live_call import effects as do
-from actors.live_call.effects import Ending
 from actors.live_call.hands import RETRY_FIRST_S, RETRY_MAX_S, Hands, Work
 from actors.live_call.ports import CallerHistory
 from actors.live_call.session_plan import facts_of, note_of
+from actors.live_call.state import Ending
 from actors.ports import StoreUnavailableError
 from actors.runtime.backoff import doubling_s
 

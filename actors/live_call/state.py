@@ -130,6 +130,19 @@ class Attempt:
     missed: Missed | None
 
 
+class Ending(StrEnum):
+    """How a call ended."""
+
+    AGENT = "agent"
+    """While or after it talked with the agent."""
+    ADVISOR = "advisor"
+    VOICEMAIL = "voicemail"
+    ABANDONED = "abandoned"
+    """The caller left while an advisor was being reached, or before the agent was there."""
+    FAILED = "failed"
+    """The agent could not be had."""
+
+
 @frozen(kw_only=True)
 class CallState:
     """A live call.
@@ -152,6 +165,7 @@ class CallState:
         sessions: ElevenLabs conversation ids, oldest first.
         recordings: SIDs, oldest first.
         had_advisor: the caller has talked with an advisor.
+        ending: how the call ended, once it has.
     """
 
     mode: Mode
@@ -174,6 +188,7 @@ class CallState:
     sessions: tuple[str, ...] = ()
     recordings: tuple[str, ...] = ()
     had_advisor: bool = False
+    ending: Ending | None = None
 
     @property
     def is_over(self) -> bool:

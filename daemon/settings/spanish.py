@@ -69,7 +69,7 @@ TOOL_CALLING: Final = (
     "momento en la línea."
 )
 TOOL_NOBODY: Final = "No hay ningún asesor disponible. Dígaselo a la persona y ofrézcale dejar un mensaje."
-TOOL_RECORDING: Final = "Dígale a la persona que puede dejar su mensaje después del tono. No diga nada más."
+TOOL_RECORDING: Final = "Dígale a la persona que enseguida podrá dejar su mensaje. No diga nada más."
 TOOL_NOT_NOW: Final = "Ahora no es posible. Siga con la conversación."
 
 TOLD_CALLING: Final = (

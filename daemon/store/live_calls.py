@@ -11,7 +11,7 @@ from attrs import frozen
 from cattrs import Converter
 
 from actors.calls import FollowUpState
-from actors.live_call.effects import Ending
+from actors.live_call.state import Ending
 from actors.live_call.ports import CallerHistory, LiveCall
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Mode

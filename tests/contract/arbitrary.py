@@ -15,7 +15,7 @@ from actors.calls import (
     SeenCall,
     TranscriptEntry,
 )
-from actors.live_call.effects import Ending
+from actors.live_call.state import Ending
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Leg, Mode, Phase, Role
 from actors.messages import DeliveryStatus

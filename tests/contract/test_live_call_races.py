@@ -8,7 +8,7 @@ from typing import LiteralString
 import pytest
 
 from actors.calls import CallSighting, FollowUpState
-from actors.live_call.effects import Ending
+from actors.live_call.state import Ending
 from actors.live_call.ports import KeptRecording, LiveCall, Notice
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Mode, Phase

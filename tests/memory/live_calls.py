@@ -4,7 +4,7 @@ from datetime import datetime
 from attrs import frozen
 
 from actors.calls import CallOutcome, CallSighting, FollowUpState
-from actors.live_call.effects import Ending
+from actors.live_call.state import Ending
 from actors.live_call.ports import CallerHistory, LiveCall
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Mode

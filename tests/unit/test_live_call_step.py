@@ -29,7 +29,7 @@ from actors.live_call.effects import (
     Wake,
 )
 from actors.live_call.events import Source
-from actors.live_call.state import CallState, LegStage, Mode, Opening, Phase, Role, Session
+from actors.live_call.state import CallState, Leg, LegStage, Mode, Opening, Phase, Role, Session
 from actors.live_call.step import step
 from actors.live_call.telephony import Dialled, DialRefused, DialUnknown, LegStatus, NotDialled
 
@@ -213,6 +213,14 @@ def test_an_event_that_comes_again_at_once_dials_nobody_twice(seed: int, mode: M
 # --- Scenarios ------------------------------------------------------------------------------------------------
 
 
+def phase_of(course: Walk) -> Phase:
+    return course.state.phase
+
+
+def agent_of(course: Walk) -> Leg | None:
+    return course.state.agent
+
+
 def with_agent(mode: Mode = Mode.CONFERENCE) -> Walk:
     course = Walk(CallState(mode=mode))
     course.take(events.Begin())
@@ -221,7 +229,7 @@ def with_agent(mode: Mode = Mode.CONFERENCE) -> Walk:
     assert course.take(events.StreamOpened(1)) is Answer.ADMITTED
     course.take(events.SessionBegan("conv_1"))
     course.take(events.AgentSpoke())
-    assert course.state.phase is Phase.WITH_AGENT
+    assert phase_of(course) is Phase.WITH_AGENT
     return course
 
 
@@ -242,15 +250,15 @@ def accepted(mode: Mode = Mode.CONFERENCE) -> Walk:
     assert course.take(events.GateReached(leg.ordinal, sid_of(leg.ordinal))) is Answer.WHISPER
     assert course.take(events.GatePassed(leg.ordinal)) is Answer.ROOM
     course.take(events.AdvisorJoined(sid_of(leg.ordinal)))
-    assert course.state.phase is Phase.WITH_ADVISOR
+    assert phase_of(course) is Phase.WITH_ADVISOR
     return course
 
 
 def test_an_advisor_who_accepts_takes_the_agents_place() -> None:
     course = accepted()
-    assert course.state.agent is not None, "the agent says goodbye first"
+    assert agent_of(course) is not None, "the agent says goodbye first"
     course.take(events.Heard(Timer.LEAVE))
-    assert course.state.agent is None
+    assert agent_of(course) is None
     assert EndLeg(sid_of(1)) in course.effects
 
 
@@ -266,7 +274,7 @@ def test_an_advisor_who_accepts_takes_the_agents_place() -> None:
 def test_a_missed_advisor_leaves_the_same_session(status: LegStatus, missed: str) -> None:
     course = ringing()
     course.take(events.LegReported(2, sid_of(2), status, 2))
-    assert course.state.phase is Phase.WITH_AGENT
+    assert phase_of(course) is Phase.WITH_AGENT
     assert course.state.sessions == ("conv_1",)
     assert course.state.attempts[0].missed == missed
 
@@ -313,7 +321,7 @@ def test_a_lost_agent_is_put_back_once_and_then_there_is_the_menu() -> None:
     course.take(events.StreamOpened(2))
     course.take(events.SessionBegan("conv_2"))
     course.take(events.StreamClosed(2))
-    assert course.state.phase is Phase.AT_MENU
+    assert phase_of(course) is Phase.AT_MENU
     assert course.take(events.MenuReached()) is Answer.MENU
     assert course.take(events.MenuChosen("1")) is Answer.VOICEMAIL
 
@@ -377,9 +385,9 @@ def test_in_direct_mode_the_caller_is_moved_once_the_agent_has_said_so() -> None
     course.take(events.Heard(Timer.MOVE))
     assert course.state.has_moved
     course.take(events.StreamClosed(1))
-    assert course.state.phase is Phase.TRANSFERRING
+    assert phase_of(course) is Phase.TRANSFERRING
     course.take(events.TimeUp(Timer.RING, 2))
-    assert course.state.phase is Phase.RECALLING
+    assert phase_of(course) is Phase.RECALLING
     assert not course.state.has_moved
 
 
@@ -394,7 +402,7 @@ def test_a_restart_while_it_rings_goes_on_ringing_and_brings_the_agent() -> None
             has_stream=False,
         )
     )
-    assert course.state.phase is Phase.TRANSFERRING
+    assert phase_of(course) is Phase.TRANSFERRING
     assert EndLeg(sid_of(1)) in course.effects
     assert DialAgent(3) in course.effects
     assert course.take(events.GateReached(2, sid_of(2))) is Answer.WHISPER

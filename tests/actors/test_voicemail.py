@@ -1,0 +1,158 @@
+"""The voicemail: what callers leave is fetched, kept, and told to the advisor once."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from attrs import define, field
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from actors.alerts import Alerts
+from actors.live_call.reports import IncomingCall
+from actors.live_call.state import Mode
+from actors.live_call.telephony import Recording
+from actors.live_call.transfer_desk import Advisor, Advisors
+from actors.live_call.voicemail import Voicemail, VoicemailRules
+from actors.live_call.wording import Words
+from actors.messages import Purpose
+from actors.ports import VendorRefusedError, VendorUnavailableError
+from daemon.settings import Settings
+from tests.memory.clock import VirtualClock
+from tests.memory.database import MemoryDatabase
+from tests.memory.exchange import MemoryExchange
+from tests.memory.live_calls import MemoryLiveCalls
+from tests.memory.outbox import MemoryOutbox
+from tests.memory.recordings import MemoryRecordings
+from tests.memory.telephony import MemoryTelephony
+
+BETO = Advisor(name="Beto", phone="+573001112233", whatsapp="+573001112244")
+CALLER = "+525512345678"
+RULES = VoicemailRules(
+    link_hours=72,
+    template_sid="",
+    text_agent_id="agent_text",
+    max_bytes=1_000_000,
+    keeps_at_twilio=False,
+)
+SOUND = Recording(audio=b"ID3 a message", content_type="audio/mpeg")
+
+
+@define(eq=False)
+class Desk:
+    """A voicemail that runs, and what it works with."""
+
+    voicemail: Voicemail
+    database: MemoryDatabase
+    telephony: MemoryTelephony
+    alerts: Alerts
+    clock: VirtualClock
+    told: list[tuple[int, Purpose]] = field(factory=list)
+
+    async def leave(self, sid: str = "RE1", *, advisor: str = "Beto") -> None:
+        """A caller has left a message."""
+        incoming = IncomingCall(call_sid=f"CA{sid}", caller=CALLER, dialled=None)
+        calls = MemoryLiveCalls(self.database)
+        call = await calls.begin(incoming, mode=Mode.CONFERENCE, now=self.clock.now())
+        await MemoryRecordings(self.database).expect(
+            call.id, sid=sid, advisor=advisor, duration_s=7, now=self.clock.now()
+        )
+        self.voicemail.due()
+        await wait_all_tasks_blocked()
+
+    @property
+    def notices(self) -> list[str]:
+        return [row.text for row in self.database.outbound.values() if row.purpose is Purpose.NOTICE]
+
+    @property
+    def standing(self) -> set[str]:
+        return {alert.key for alert in self.alerts.standing}
+
+    def asked(self, name: str) -> int:
+        return sum(command[0] == name for command in self.telephony.commands)
+
+
+@asynccontextmanager
+async def open_desk(**recordings: Recording) -> AsyncIterator[Desk]:
+    clock, database = VirtualClock(), MemoryDatabase()
+    alerts, telephony = Alerts(clock), MemoryTelephony(MemoryExchange(clock))
+    telephony.recordings.update(recordings)
+    told: list[tuple[int, Purpose]] = []
+    voicemail = Voicemail(
+        store=MemoryRecordings(database),
+        telephony=telephony,
+        advisors=Advisors([BETO]),
+        words=Words(Settings().word_sources),
+        rules=RULES,
+        link_of=lambda recording_id: f"https://relevo.example/r/{recording_id}",
+        outbox_due=lambda person, purpose: told.append((person, purpose)),
+        clock=clock,
+        alerts=alerts,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(voicemail.run)
+        yield Desk(voicemail, database, telephony, alerts, clock, told)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_message_is_kept_and_told_once(autojump_clock: MockClock) -> None:
+    async with open_desk(RE1=SOUND) as desk:
+        await desk.leave()
+        desk.voicemail.due()
+        await trio.sleep(300)
+        [notice] = desk.notices
+        assert "https://relevo.example/r/1" in notice
+        assert CALLER in notice, "an advisor has to call back"
+        assert [purpose for _, purpose in desk.told] == [Purpose.NOTICE]
+        assert await MemoryRecordings(desk.database).kept(1) is not None
+        assert desk.asked("delete_recording") == 1
+        [lane] = await MemoryOutbox(desk.database).lanes(limit=5, exclude=())
+        assert lane.purpose is Purpose.NOTICE
+
+
+async def test_a_file_that_is_not_ready_is_fetched_a_moment_later(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        await desk.leave()
+        assert desk.notices == []
+        desk.telephony.recordings["RE1"] = SOUND
+        await trio.sleep(10)
+        assert len(desk.notices) == 1
+
+
+@pytest.mark.parametrize("failure", [VendorUnavailableError("away"), VendorRefusedError("401")])
+async def test_a_twilio_that_fails_is_waited_out_with_an_alert(
+    failure: Exception, autojump_clock: MockClock
+) -> None:
+    async with open_desk(RE1=SOUND) as desk:
+        desk.telephony.fail("recording", failure, times=3)
+        await desk.leave()
+        assert "recordings_unfetched" in desk.standing
+        await trio.sleep(120)
+        assert len(desk.notices) == 1
+        assert "recordings_unfetched" not in desk.standing
+
+
+async def test_what_twilio_never_gives_is_given_up_after_a_day_and_told(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        await desk.leave()
+        await trio.sleep(25 * 3600)
+        assert "recording_lost_1" in desk.standing
+        asked = desk.asked("recording")
+        await trio.sleep(3600)
+        assert desk.asked("recording") == asked
+
+
+async def test_a_message_for_nobody_is_kept_and_the_operator_told(autojump_clock: MockClock) -> None:
+    async with open_desk(RE1=SOUND) as desk:
+        await desk.leave(advisor="")
+        assert desk.notices == []
+        assert "recording_for_nobody_1" in desk.standing
+        assert await MemoryRecordings(desk.database).kept(1) is not None
+
+
+async def test_one_message_that_cannot_be_had_keeps_no_other_waiting(autojump_clock: MockClock) -> None:
+    async with open_desk(RE2=SOUND) as desk:
+        await desk.leave("RE1")
+        await desk.leave("RE2")
+        await trio.sleep(60)
+        assert len(desk.notices) == 1
