@@ -181,9 +181,7 @@ class _Parts:
             metrics=self.metrics,
         )
         self.metrics.watch("open_agent_sockets", "Agent sockets that are open.", lambda: len(self.budget))
-        self.metrics.watch(
-            "living_conversations", "Conversations in memory.", lambda: len(self.conversations)
-        )
+        self.metrics.watch("living_conversations", "Conversations in memory.", self.conversations.__len__)
         self.monitor = CallMonitor(
             source=CallSource(self.api),
             store=PostgresCalls(self.share),
@@ -224,9 +222,9 @@ class _Parts:
                 self.conversations.post(person_id, Nudge.FINISH)
             self.conversations.close()
             await self.conversations.until_empty()
+            await self.outbox.until_idle()
             if self.live_calls is not None:
                 await self.live_calls.drain()
-            await self.outbox.until_idle()
         if self.live_calls is not None:
             self.live_calls.close()
         public = self.servers[-1]

@@ -113,22 +113,7 @@ class Listeners:
         secrets = settings.secrets
         tokens = [secrets.twilio_auth_token, secrets.twilio_auth_token_secondary]
         is_signed = SignatureCheck(settings.http.public_url, tokens)
-        whatsapp = WhatsAppWebhooks(
-            door=TwilioDoor(
-                account_sid=secrets.twilio_account_sid,
-                max_body_bytes=settings.http.max_body_bytes,
-                is_signed=is_signed.form,
-                is_open=lambda: self.lifecycle.is_serving,
-            ),
-            inbox=PostgresInbox(self.pool),
-            statuses=self.statuses,
-            read_message=read_message,
-            read_status=lambda form, query: read_status(form, message_id=query.get("m")),
-            default_agent_id=settings.elevenlabs.text_agent_id,
-            post=self.conversations.post,
-            clock=self.clock,
-            store_timeout_s=settings.http.request_timeout_s,
-        )
+        whatsapp = self._whatsapp(is_signed)
         elevenlabs = ElevenLabsWebhook(
             is_signed=self._call_signature_check(),
             read=read_call_news,
@@ -161,6 +146,25 @@ class Listeners:
             port=settings.http.port,
             limits=server_limits(settings),
             headers=public_headers(settings.http.public_url),
+        )
+
+    def _whatsapp(self, is_signed: SignatureCheck) -> WhatsAppWebhooks:
+        settings, secrets = self.settings, self.settings.secrets
+        return WhatsAppWebhooks(
+            door=TwilioDoor(
+                account_sid=secrets.twilio_account_sid,
+                max_body_bytes=settings.http.max_body_bytes,
+                is_signed=is_signed.form,
+                is_open=lambda: self.lifecycle.is_serving,
+            ),
+            inbox=PostgresInbox(self.pool),
+            statuses=self.statuses,
+            read_message=read_message,
+            read_status=lambda form, query: read_status(form, message_id=query.get("m")),
+            default_agent_id=settings.elevenlabs.text_agent_id,
+            post=self.conversations.post,
+            clock=self.clock,
+            store_timeout_s=settings.http.request_timeout_s,
         )
 
     def _call_signature_check(self) -> Callable[[bytes, str | None], bool] | None:

@@ -44,6 +44,36 @@ _ROUTES_MAX = 100
 OTHER = "other"
 
 
+class _HttpMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.requests = Counter(
+            "relevo_http_requests",
+            "HTTP requests by route and status",
+            ["route", "status"],
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "relevo_http_request_seconds",
+            "Time to answer a request, by route",
+            ["route"],
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+
+
+class _LiveCallMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.calls = Counter(
+            "relevo_live_calls", "Live calls that have ended, by how", ["ending"], registry=registry
+        )
+        self.seconds = Histogram(
+            "relevo_live_call_seconds", "Length of live calls", buckets=_LIVE_CALL_S, registry=registry
+        )
+        self.transfers = Counter(
+            "relevo_transfers", "Advisors who were called, by what came of it", ["outcome"], registry=registry
+        )
+
+
 class PrometheusMetrics:
     """Every metric, in a registry of its own. Implements `actors.metrics.Metrics` and `CallMetrics` of live calls."""
 
@@ -90,15 +120,6 @@ class PrometheusMetrics:
         self._calls = Counter(
             "relevo_calls_found", "Finished calls by where and how", ["source", "outcome"], registry=registry
         )
-        self._live_calls = Counter(
-            "relevo_live_calls", "Live calls that have ended, by how", ["ending"], registry=registry
-        )
-        self._live_call_time = Histogram(
-            "relevo_live_call_seconds", "Length of live calls", buckets=_LIVE_CALL_S, registry=registry
-        )
-        self._transfers = Counter(
-            "relevo_transfers", "Advisors who were called, by what came of it", ["outcome"], registry=registry
-        )
         self._queues = Gauge("relevo_queue_length", "Messages that wait", ["queue"], registry=registry)
         self._loop_delay = Histogram(
             "relevo_event_loop_delay_seconds",
@@ -106,19 +127,8 @@ class PrometheusMetrics:
             buckets=_LOOP_DELAY_S,
             registry=registry,
         )
-        self._requests = Counter(
-            "relevo_http_requests",
-            "HTTP requests by route and status",
-            ["route", "status"],
-            registry=registry,
-        )
-        self._request_time = Histogram(
-            "relevo_http_request_seconds",
-            "Time to answer a request, by route",
-            ["route"],
-            buckets=_REQUEST_S,
-            registry=registry,
-        )
+        self._on_http = _HttpMetrics(registry)
+        self._on_calls = _LiveCallMetrics(registry)
         self._seen: dict[str, set[str]] = {}
 
     def render(self) -> bytes:
@@ -161,17 +171,17 @@ class PrometheusMetrics:
         self._calls.labels(self._word("source", source), self._word("outcome", outcome)).inc()
 
     def live_call_ended(self, ending: str, seconds: float, /) -> None:
-        self._live_calls.labels(self._word("ending", ending)).inc()
-        self._live_call_time.observe(seconds)
+        self._on_calls.calls.labels(self._word("ending", ending)).inc()
+        self._on_calls.seconds.observe(seconds)
 
     def transfer_ended(self, outcome: str, /) -> None:
-        self._transfers.labels(self._word("transfer", outcome)).inc()
+        self._on_calls.transfers.labels(self._word("transfer", outcome)).inc()
 
     def http_request(self, route: str, status: int, seconds: float, /) -> None:
         """A request was answered. `route` is the pattern that matched, never the path."""
         known = self._known("route", route, _ROUTES_MAX)
-        self._requests.labels(known, str(status) if 100 <= status < 600 else OTHER).inc()
-        self._request_time.labels(known).observe(seconds)
+        self._on_http.requests.labels(known, str(status) if 100 <= status < 600 else OTHER).inc()
+        self._on_http.seconds.labels(known).observe(seconds)
 
     def loop_delayed(self, seconds: float, /) -> None:
         """The event loop has run a task so much later than it was due."""
