@@ -34,10 +34,16 @@ _TOOL_ANSWERS: Final = {
 
 @define(eq=False)
 class _Listening:
-    """What is to be reported once the agent was heard; until it is marked, the agent has not begun to speak."""
+    """What is to be reported once the agent was heard; until it is marked, the agent has not begun to speak.
+
+    Attributes:
+        is_beginning: the mark stands behind the first piece of what the agent says, however short, and not behind all of
+            it: that it came back at once means nothing.
+    """
 
     what: Timer
     is_marked: bool
+    is_beginning: bool
     marked_at: float = 0.0
 
 
@@ -108,7 +114,7 @@ class AgentSide:
 
     def await_heard(self, what: Timer, *, is_next: bool) -> None:
         """See to it that `heard` tells when the agent was heard: what it has said so far, or what it says next."""
-        self._listening = _Listening(what, is_marked=False)
+        self._listening = _Listening(what, is_marked=False, is_beginning=is_next)
         if not is_next:
             self.begins_to_speak()
 
@@ -123,7 +129,8 @@ class AgentSide:
         listening = self._listening
         if listening is None or listening.what.value != mark:
             return None
-        if trio.current_time() - listening.marked_at > HEARD_AT_ONCE_S:
+        if listening.is_beginning or trio.current_time() - listening.marked_at > HEARD_AT_ONCE_S:
+            listening.is_beginning = False
             self._mark(listening)
             return None
         self._listening = None
