@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from random import Random
 
 import pytest
+from attrs import evolve
 
 from actors.live_call.state import Mode
+from daemon.lab.faults import Fault
 from tests.calls.scenarios import LAURA, broken_off, moments_of, scenarios
 from tests.calls.simulate import perform
 from tests.calls.stage import Play, Stage
@@ -61,6 +63,31 @@ def test_who_hangs_up_in_a_message_has_left_one(mode: Mode) -> None:
     outcome = perform(PLAYS[f"{mode.value}: a message: and hangs up"])
     assert outcome.counts["call ended: voicemail"] == 1
     assert outcome.counts["notice due"] == 1
+
+
+@pytest.mark.parametrize("name", ["direct: caller hangs up first", "direct: a message: and waits"])
+def test_an_agent_whose_sound_comes_in_splinters_is_heard_to_the_end(name: str) -> None:
+    outcome = perform(evolve(PLAYS[name], agent_faults=[Fault(name="audio_odd")]))
+    assert not outcome.broken, outcome.report
+    cut = next(
+        place
+        for place, line in enumerate(outcome.lines)
+        if "/voice/after" in line or "/voice/voicemail" in line
+    )
+    assert "agent_said" in next(line for line in reversed(outcome.lines[:cut]) if " agent_s" in line), (
+        outcome.report
+    )
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_call_outlives_a_daemon_and_a_database(mode: Mode) -> None:
+    play = PLAYS[f"{mode.value}: caller hangs up first"]
+    at = f"ringing@{LAURA}"
+    outcome = perform(
+        broken_off(broken_off(play, at, "outage", down_s=7.0), at, "kill", after_s=0.5, down_s=1.0)
+    )
+    assert not outcome.broken, outcome.report
+    assert not outcome.counts["live call restarted"]
 
 
 def test_a_play_repeats_event_by_event() -> None:
