@@ -91,7 +91,8 @@ class Relay:
         await self._until_ok("lab", f"{self.elevenlabs_lab}")
         await self._until_ok("lab", f"{self.twilio_lab}")
 
-    async def start_daemon(self) -> None:
+    def configuration(self) -> tuple[Path, Mapping[str, str]]:
+        """The file that a daemon of this relay is given, and its environment."""
         config = self.folder / "config.toml"
         config.write_text(
             CONFIG.format(admin_port=self.admin_port, template_sid=self.account.opening_template_sid)
@@ -107,6 +108,10 @@ class Relay:
             ),
             "RELEVO_ADMIN_TOKEN": ADMIN_TOKEN,
         }
+        return config, environment
+
+    async def start_daemon(self) -> None:
+        config, environment = self.configuration()
         self._start("daemon", ["run", "--config", str(config)], environment)
         await self._until_ok("daemon", f"http://127.0.0.1:{self.admin_port}/readyz")
 
