@@ -7,6 +7,7 @@ from typing import TypeAlias
 import trio
 
 from tests.bench.database import Database
+from tests.bench.live_calls import live_calls
 from tests.bench.load import SpoiltError
 from tests.bench.processes import cpu_s, memory_of
 from tests.bench.report import Figure, percentile
@@ -263,6 +264,7 @@ FIGURES: Mapping[str, Measure] = {
     "statuses": statuses,
     "hour": hour,
     "growth": growth,
+    "calls": live_calls,
     "million": million,
 }
 BY_DEFAULT = [name for name in FIGURES if name != "million"]
