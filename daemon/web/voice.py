@@ -141,7 +141,9 @@ class VoiceRoutes:
         report: RecordReport = await self._asked(request, self.read.record)
         if report.recording_sid is not None:
             # The recording's own report, which says so too, may be lost.
-            await self._tell(report.live_call_id, events.Recorded(report.recording_sid, report.duration_s or 0))
+            await self._tell(
+                report.live_call_id, events.Recorded(report.recording_sid, report.duration_s or 0)
+            )
         event = events.CallerLeft() if report.has_hung_up else events.RecordEnded()
         return await self._caller(report.live_call_id, event)
 
@@ -217,7 +219,10 @@ class VoiceRoutes:
         """
         if await self._tell(live_call_id, event) is not None:
             return
-        if await stored(self.switchboard.store.load(live_call_id), timeout_s=self.store_timeout_s) is not None:
+        if (
+            await stored(self.switchboard.store.load(live_call_id), timeout_s=self.store_timeout_s)
+            is not None
+        ):
             raise HttpError(status=503, code="not_taken", message="not taken in; try again")
 
     async def _caller(self, live_call_id: int | None, event: events.CallEvent) -> Answer:
