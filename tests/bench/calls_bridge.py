@@ -13,7 +13,7 @@ from actors.live_call.mixing import BedRules, MusicBed
 from daemon.elevenlabs.agent_socket import AgentSessions
 from daemon.httpserver import HttpServer, ServerLimits
 from daemon.observability.logging import configure_logging
-from daemon.voice.bridge import READ_EVERY_S, BridgeRules
+from daemon.voice.bridge import BridgeRules, read_every_s
 from daemon.voice.hold_loop import hold_loop
 from daemon.voice.stream_route import StreamRoute
 from tests.bench.call_peers import tell
@@ -52,7 +52,7 @@ async def main(agent_port: int, *, with_music: bool) -> None:
         streams_max=1_000,
     )
     server = HttpServer(
-        route, name="bench", host="127.0.0.1", port=0, limits=ServerLimits(), websocket_beat_s=READ_EVERY_S
+        route, name="bench", host="127.0.0.1", port=0, limits=ServerLimits(), websocket_beat_s=read_every_s(2)
     )
     async with trio.open_nursery() as nursery:
         _, port = await nursery.start(server.run)

@@ -36,7 +36,7 @@ from daemon.lab.faults import Fault
 from daemon.lab.serving import Lab, open_lab
 from daemon.lab.twilio.voice.legs import Leg
 from daemon.lab.twilio.voice.script import Script, Step
-from daemon.voice.bridge import READ_EVERY_S, BridgeRules
+from daemon.voice.bridge import BridgeRules, read_every_s
 from daemon.voice.stream_route import StreamRoute
 from tests.contract.lab_bridged import CALLER, GREETING
 from tests.contract.lab_twilio_voice import Office, Told
@@ -168,7 +168,7 @@ async def staged(**options: Any) -> AsyncIterator[Stage]:
                 host="127.0.0.1",
                 port=0,
                 limits=LIMITS,
-                websocket_beat_s=READ_EVERY_S,
+                websocket_beat_s=read_every_s(2),
             )
             host, port = await nursery.start(server.run)
             office.url = f"http://{host}:{port}"
