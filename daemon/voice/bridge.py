@@ -94,7 +94,7 @@ class BridgeRules:
 def read_every_s(uplink_frames: int) -> float:
     """How often a server should read streams (`websocket_beat_s`) for about so many frames of 20 ms to be there each time.
 
-    Nothing that a caller says is held longer than that. With two of them forty calls cost a third of the CPU that they
+    Nothing that a caller says is held longer than that. With two of them forty calls cost half the CPU that they
     do when every frame wakes the daemon, and 99 of 100 frames are on their way to the agent within 40 ms.
     """
     return uplink_frames * FRAME_BYTES / RATE_HZ - 0.005
