@@ -27,6 +27,7 @@ from daemon.store.inbox import PostgresInbox
 from daemon.store.pool import Pool
 from daemon.twilio.inbound import read_message, read_status
 from daemon.twilio.signature import SignatureCheck
+from daemon.voice.bridge import read_every_s
 from daemon.web.admin.pages import AdminPages
 from daemon.web.admin.routes import AdminRoutes
 from daemon.web.app import Routes, make_app
@@ -146,6 +147,7 @@ class Listeners:
             port=settings.http.port,
             limits=server_limits(settings),
             headers=public_headers(settings.http.public_url),
+            websocket_beat_s=read_every_s(settings.voice.uplink_frames),
         )
 
     def _whatsapp(self, is_signed: SignatureCheck) -> WhatsAppWebhooks:

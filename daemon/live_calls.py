@@ -32,7 +32,7 @@ from actors.runtime.registry import Registry
 from actors.runtime.supervisor import RestartIntensity, RunChild, Supervisor
 from daemon.elevenlabs.speech import Speech
 from daemon.observability.metrics import PrometheusMetrics
-from daemon.rules import bed_rules, bridge_rules, live_call_rules, voicemail_rules
+from daemon.rules import bed_rules, live_call_rules, voicemail_rules
 from daemon.settings import Settings
 from daemon.store.live_calls import PostgresLiveCalls
 from daemon.store.pool import Pool, PoolShare
@@ -40,6 +40,7 @@ from daemon.store.recordings import PostgresRecordings
 from daemon.twilio import voice_inbound
 from daemon.twilio.signature import SignatureCheck
 from daemon.twilio.twiml import Twiml
+from daemon.voice.bridge import BridgeRules
 from daemon.voice.music import HoldMusic
 from daemon.voice.stream_route import Application, StreamRoute
 from daemon.web.door import TwilioDoor
@@ -217,7 +218,7 @@ class LiveCalls:
             sessions=self.sessions,
             make_bed=lambda: MusicBed(self.music.samples, bed_rules(self.settings)),
             admit=self.switchboard.admit,
-            rules=bridge_rules(self.settings),
+            rules=BridgeRules(),
             is_signed=is_upgrade_signed if voice.require_stream_signature else None,
             # An agent that is put back streams while its predecessor is still going.
             streams_max=2 * voice.calls_max,

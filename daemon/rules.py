@@ -19,7 +19,6 @@ from actors.watch.inbox_check import InboxCheckRules
 from actors.watch.outbox import OutboxRules
 from daemon.httpserver import ServerLimits
 from daemon.settings import Settings
-from daemon.voice.bridge import BridgeRules
 from daemon.web.admin.lockout import LockoutRules
 
 
@@ -179,7 +178,3 @@ def bed_rules(settings: Settings) -> BedRules:
         duck_s=0.15,
         release_s=0.6,
     )
-
-
-def bridge_rules(settings: Settings) -> BridgeRules:
-    return BridgeRules(uplink_frames=settings.voice.uplink_frames)
