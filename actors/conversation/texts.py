@@ -94,7 +94,9 @@ class Texts:
         self.fallback = tidy(sources.fallback)
         self._left_out = one_line(sources.left_out)
         self._opening = compile_text("opening", sources.opening)
-        self._opening_without_summary = compile_text("opening_without_summary", sources.opening_without_summary)
+        self._opening_without_summary = compile_text(
+            "opening_without_summary", sources.opening_without_summary
+        )
         self._follow_ups = {
             outcome: compile_text(outcome, source)
             for outcome, source in sources.follow_ups.items()

@@ -11,10 +11,9 @@ from attrs import frozen
 from cattrs import Converter
 
 from actors.calls import FollowUpState
-from actors.live_call.state import Ending
 from actors.live_call.ports import CallerHistory, LiveCall
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode
+from actors.live_call.state import CallState, Ending, Mode
 from daemon.store.context import read_history
 from daemon.store.pool import Connection, Database
 from daemon.store.values import Row, sole, storable, to_jsonb

@@ -15,9 +15,8 @@ from actors.calls import (
     SeenCall,
     TranscriptEntry,
 )
-from actors.live_call.state import Ending
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Leg, Mode, Phase, Role
+from actors.live_call.state import CallState, Ending, Leg, Mode, Phase, Role
 from actors.messages import DeliveryStatus
 from tests.contract.stores import NOW, TEMPLATE, VOICE_AGENT
 

@@ -8,10 +8,9 @@ from typing import LiteralString
 import pytest
 
 from actors.calls import CallSighting, FollowUpState
-from actors.live_call.state import Ending
 from actors.live_call.ports import KeptRecording, LiveCall, Notice
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode, Phase
+from actors.live_call.state import CallState, Ending, Mode, Phase
 from daemon.store.pool import Pool
 from tests.contract.peeking import CallState as FollowUp
 from tests.contract.peeking import SessionState

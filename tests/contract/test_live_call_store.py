@@ -6,12 +6,12 @@ import pytest
 from attrs import evolve
 
 from actors.calls import CallAnalysis, CallOutcome, CallSighting, FollowUpState, TranscriptEntry
-from actors.live_call.state import Ending
 from actors.live_call.ports import KeptRecording, LiveCall, Notice
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import (
     Attempt,
     CallState,
+    Ending,
     Leg,
     LegStage,
     Missed,

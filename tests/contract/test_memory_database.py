@@ -8,10 +8,9 @@ from attrs import evolve
 from trio.testing import assert_checkpoints
 
 from actors.calls import Batch, BatchSummary, FollowUpState
-from actors.live_call.state import Ending
 from actors.live_call.ports import KeptRecording, Notice
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode
+from actors.live_call.state import CallState, Ending, Mode
 from actors.messages import DeliveryStatus
 from actors.ports import Answer, Opening, StoreUnavailableError
 from tests.contract.stores import (

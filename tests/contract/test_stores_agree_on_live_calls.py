@@ -11,10 +11,9 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from typing_extensions import override
 
 from actors.calls import CallDetails, FollowUpState
-from actors.live_call.state import Ending
 from actors.live_call.ports import KeptRecording, Notice
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode
+from actors.live_call.state import CallState, Ending, Mode
 from actors.messages import Template
 from daemon.store.pool import Pool
 from tests.contract.arbitrary import (

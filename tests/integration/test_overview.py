@@ -15,9 +15,8 @@ from actors.calls import (
     SeenCall,
 )
 from actors.failures import failure_of
-from actors.live_call.state import Ending
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Leg, LegStage, Mode, Phase, Role
+from actors.live_call.state import CallState, Ending, Leg, LegStage, Mode, Phase, Role
 from actors.messages import DeliveryStatus, InboundMessage, StatusReport, Template
 from actors.overview import CallCounts, Interaction, InteractionType, Queues, RecipientProgress
 from actors.ports import Answer, Opening

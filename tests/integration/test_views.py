@@ -14,9 +14,8 @@ from actors.calls import (
     SeenCall,
     TranscriptEntry,
 )
-from actors.live_call.state import Ending
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode, Phase
+from actors.live_call.state import CallState, Ending, Mode, Phase
 from actors.messages import DeliveryStatus, InboundMessage, StatusReport
 from actors.ports import Answer
 from daemon.store.calls import PostgresCalls

@@ -15,9 +15,8 @@ from attrs import define, field
 
 from actors.calls import Batch, CallDetails, CallOutcome, CallSighting, FollowUpState
 from actors.conversation.permission import CUSTOMER_WINDOW
-from actors.live_call.state import Ending
 from actors.live_call.ports import KeptRecording
-from actors.live_call.state import CallState
+from actors.live_call.state import CallState, Ending
 from actors.messages import DeliveryStatus, Purpose, Template
 from actors.ports import StoreUnavailableError
 from daemon.store.values import storable

@@ -4,10 +4,9 @@ from datetime import datetime
 from attrs import frozen
 
 from actors.calls import CallOutcome, CallSighting, FollowUpState
-from actors.live_call.state import Ending
 from actors.live_call.ports import CallerHistory, LiveCall
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import CallState, Mode
+from actors.live_call.state import CallState, Ending, Mode
 from daemon.store.live_calls import CallSession, joined_note, main_session, noted_session
 from daemon.store.values import storable
 from tests.memory.conversations import known_calls, timeline
