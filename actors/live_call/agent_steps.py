@@ -89,6 +89,8 @@ def session_ended(course: Course, event: events.SessionEnded) -> None:
 def _hung_up(course: Course) -> None:
     """The agent has said goodbye. Who waits for an advisor goes on waiting, with music."""
     if course.state.phase is Phase.TRANSFERRING:
+        # In direct mode too, until the caller is moved to where there is music anyway.
+        course.do(Music(on=True))
         return
     course.set(phase=Phase.ENDING)
     course.do(AwaitHeard(Timer.GOODBYE), Wake(Timer.GOODBYE, 0, course.rules.goodbye_s))

@@ -22,6 +22,7 @@ from actors.live_call.effects import (
     HoldCaller,
     LookAtCaller,
     LookAtRoom,
+    Music,
     OpenSession,
     Place,
     SendCaller,
@@ -359,6 +360,15 @@ def test_a_caller_who_was_to_be_sent_elsewhere_as_the_daemon_died_is_sent_again(
     course.effects.clear()
     course.take(resumed)
     assert SendCaller(Place.VOICEMAIL) not in course.effects, "a message that is being recorded goes on"
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_who_waits_for_an_advisor_has_music_when_the_agent_has_gone(mode: Mode) -> None:
+    course = ringing(mode)
+    course.effects.clear()
+    course.take(events.SessionEnded(SessionEndReason.ENDED_BY_AGENT))
+    assert course.state.phase is Phase.TRANSFERRING
+    assert Music(on=True) in course.effects
 
 
 def test_a_message_is_for_who_was_tried_last() -> None:
