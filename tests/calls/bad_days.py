@@ -115,10 +115,10 @@ STARTS: Final = (
 )
 PATIENCE: Final = Patience(
     silence_s=14.0,
-    legs_left_s=45.0,
-    legs_left_after_kill_s=45.0,
-    alone_s=25.0,
-    ring_extra_s=25.0,
+    legs_left_s=25.0,
+    legs_left_after_kill_s=25.0,
+    alone_s=4.0,
+    ring_extra_s=7.0,
     is_music_sure=False,
     hears_operator=True,
     logs_errors=True,

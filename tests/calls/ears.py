@@ -31,6 +31,7 @@ from tests.memory.database import LiveCallRow
 Span = tuple[float, float]
 
 KILL_EXCUSES_S: Final = 10.0
+LOST_STREAM_S: Final = 11.0
 NO_ANSWER_S: Final = 16.0
 """So long Twilio waits for a document."""
 DUCKED_MAX: Final = 0.5
@@ -147,10 +148,19 @@ class _Ears:
             *self._company(caller),
             *self._asked_for_sound(caller),
             *self._excuses(),
+            *self._lost_streams(caller),
         ]
         for first, last in _without(gaps, allowed):
             if last - first > self.patience.silence_s and not self._was_sound_lost():
                 yield Broken("no caller is left in silence", f"from {first:.2f} to {last:.2f}")
+
+    def _lost_streams(self, caller: Leg) -> Sequence[Span]:
+        """After a stream on the caller's own leg there is a pause of ten seconds, unless the company has music."""
+        return [
+            (event.at_s, event.at_s + LOST_STREAM_S)
+            for event in self._events(caller, "stream_refused", "stream_dropped")
+            if not self.stage.play.has_music_url
+        ]
 
     def _was_sound_lost(self) -> bool:
         """Twilio never asked for something that it was to play, and plays nothing in its place."""
