@@ -142,7 +142,7 @@ class LiveCalls:
             "transfer_desk": desk.run,
             "voicemail": self.voicemail.run,
             "hold_music": self.music.run,
-            "speech": self._prepare_speech,
+            "speech": partial(self.speech.run, self._script().prepare),
         }
 
     def begin_drain(self) -> None:
@@ -250,12 +250,6 @@ class LiveCalls:
             advisor_talk_max_s=settings.voice.advisor_talk_max_s,
             recording_max_s=settings.voice.recording_max_s,
         )
-
-    async def _prepare_speech(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Runs until cancelled; has the fixed sentences spoken once."""
-        task_status.started()
-        await self._script().prepare()
-        await trio.sleep_forever()
 
     def _make_voicemail(self) -> Voicemail:
         return Voicemail(

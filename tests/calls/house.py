@@ -5,7 +5,7 @@ is killed.
 import functools
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -139,6 +139,14 @@ class PaperVoice:
     async def prepare(self, texts: Sequence[str]) -> None:
         for text in texts:
             await self.audio_for(text, within_s=10.0)
+
+    async def run(
+        self, prepare: Callable[[], Awaitable[None]], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """As `Speech.run`, once."""
+        task_status.started()
+        await prepare()
+        await trio.sleep_forever()
 
     async def content_of(self, name: str) -> bytes | None:
         text = self._made.get(name)

@@ -5,6 +5,7 @@ import stat
 import struct
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import trio
 from attrs import define, field
 from trio.testing import MockClock
+from typing_extensions import override
 
 from actors.alerts import Alerts
 from actors.live_call.voice import Voice
@@ -403,6 +405,185 @@ async def test_prompts_are_prepared_one_by_one_and_best_effort(tmp_path: Path) -
 
     assert len(studio.said) == 3
     assert len(list(speech.folder.iterdir())) == 2
+
+
+# --- Beyond the waiter -----------------------------------------------------------------------------------
+
+
+async def nothing() -> None:
+    await trio.lowlevel.checkpoint()
+
+
+class Slow:
+    """ElevenLabs, which takes its time for a sentence, and for the voice where it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = trio.Event()
+        self.go_on = trio.Event()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.set()
+        await self.go_on.wait()
+        return await at_once(request)
+
+
+async def test_a_sentence_that_takes_longer_than_its_waiter_has_is_there_for_the_next(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    slow = Slow()
+    studio = Studio(speak=slow)
+    speech = speech_of(studio, tmp_path)
+    names: list[str | None] = []
+
+    async def ask() -> None:
+        names.append(await speech.audio_for(TEXT, within_s=1))
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(speech.run, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as callers:
+            callers.start_soon(ask)
+            await slow.asked.wait()
+            mock_clock.jump(1)
+        assert (names, alerts_of(speech)) == ([None], {"speech_failed"})
+
+        slow.go_on.set()
+        name = await name_of(speech, within_s=1)
+        nursery.cancel_scope.cancel()
+
+    assert speech.path_of(name) is not None
+    assert (len(studio.said), alerts_of(speech)) == (1, set())
+
+
+async def test_a_sentence_is_not_worked_at_for_ever(tmp_path: Path, mock_clock: MockClock) -> None:
+    slow = Slow()
+    studio = Studio(speak=slow)
+    speech = speech_of(studio, tmp_path, deadline_s=4)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(speech.run, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as callers:
+            callers.start_soon(partial(speech.audio_for, TEXT, within_s=1))
+            await slow.asked.wait()
+            mock_clock.jump(1)
+        mock_clock.jump(3)
+        await trio.testing.wait_all_tasks_blocked()
+        slow.go_on.set()
+        # It was given up, so it is asked for anew.
+        await name_of(speech)
+        nursery.cancel_scope.cancel()
+
+    assert len(studio.said) == 2
+
+
+async def test_what_run_cannot_take_is_made_by_its_waiter(tmp_path: Path, mock_clock: MockClock) -> None:
+    slow = Slow()
+    studio = Studio(speak=slow)
+    speech = speech_of(studio, tmp_path, concurrency=100, deadline_s=100)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(speech.run, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as callers:
+            for number in range(17):
+                callers.start_soon(partial(speech.audio_for, f"frase {number}", within_s=1))
+                await trio.testing.wait_all_tasks_blocked()
+            mock_clock.jump(1)
+        slow.go_on.set()
+        names = [await name_of(speech, f"frase {number}") for number in range(17)]
+        nursery.cancel_scope.cancel()
+
+    assert (len(set(names)), len(studio.said)) == (17, 18)
+
+
+async def test_a_waiter_outlives_the_run_that_worked_for_it(tmp_path: Path) -> None:
+    slow = Slow()
+    studio = Studio(speak=slow)
+    speech = speech_of(studio, tmp_path)
+    async with trio.open_nursery() as callers:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(speech.run, nothing)
+            await trio.testing.wait_all_tasks_blocked()
+            callers.start_soon(name_of, speech)
+            await slow.asked.wait()
+            nursery.cancel_scope.cancel()
+        slow.go_on.set()
+
+    assert len(studio.said) == 2
+
+
+async def test_a_voice_that_is_named_slowly_is_known_in_the_end(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    asked_who, may_say, said_who = trio.Event(), trio.Event(), trio.Event()
+
+    class SlowToSayWho(Studio):
+        @override
+        async def answer(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                asked_who.set()
+                await may_say.wait()
+                said_who.set()
+            return await super().answer(request)
+
+    studio = SlowToSayWho()
+    speech = speech_of(studio, tmp_path)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(speech.run, nothing)
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as callers:
+            callers.start_soon(partial(speech.audio_for, TEXT, within_s=1))
+            await asked_who.wait()
+            mock_clock.jump(1)
+        may_say.set()
+        await said_who.wait()
+        await name_of(speech, within_s=1)
+        nursery.cancel_scope.cancel()
+
+    assert studio.asked_who == 1
+
+
+async def test_fixed_sentences_are_had_again_soon_after_a_failure_and_every_hour(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    async def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(500)
+
+    studio = Studio(speak=refuse)
+    speech = speech_of(studio, tmp_path)
+    done, was_done = trio.open_memory_channel[None](1)
+
+    async def prepare() -> None:
+        await speech.prepare(["uno", "dos"])
+        done.send_nowait(None)
+
+    async def after(pause_s: float) -> int:
+        """Not before the pause is over, and then at once; how many were asked for meanwhile."""
+        before = len(studio.said)
+        for part_s in (pause_s - 0.5, 0.5):
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.WouldBlock):
+                was_done.receive_nowait()
+            mock_clock.jump(part_s)
+        await was_done.receive()
+        return len(studio.said) - before
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(speech.run, prepare)
+        await was_done.receive()
+        assert (await after(5), await after(10)) == (2, 2)
+        studio.speak = at_once
+        assert (await after(20), alerts_of(speech)) == (2, set())
+        assert len(list(speech.folder.iterdir())) == 2
+
+        # Somebody clears the folder; then the agent is given another voice.
+        for file in speech.folder.iterdir():
+            file.unlink()
+        assert await after(3600) == 2
+        assert await after(3600) == 0
+        studio.agent = httpx.Response(200, json={"conversation_config": {"tts": {"voice_id": "v2"}}})
+        assert await after(3600) == 2
+        assert "/text-to-speech/v2" in studio.said[-1].url.path
+        nursery.cancel_scope.cancel()
 
 
 # --- Whose voice ----------------------------------------------------------------------------------------
