@@ -127,6 +127,15 @@ class AwaitedRecording:
 
 
 @frozen(kw_only=True)
+class UndeletedRecording:
+    """A message that is kept, and still at Twilio as far as is known. `attempts` to delete it there, so far."""
+
+    id: int
+    sid: str
+    attempts: int
+
+
+@frozen(kw_only=True)
 class Notice:
     """A WhatsApp message to an advisor. Opt-out and contact hours do not apply to it.
 
@@ -163,7 +172,7 @@ class RecordingStore(Protocol):
         ...
 
     async def postpone(self, recording_id: int, *, until: datetime) -> None:
-        """Try again then; counts the attempt."""
+        """Try again then, to fetch it or to delete it at Twilio; counts the attempt."""
         ...
 
     async def drop(self, recording_id: int, *, reason: str) -> None:
@@ -173,7 +182,18 @@ class RecordingStore(Protocol):
     async def keep(
         self, recording_id: int, recording: KeptRecording, *, notice: Notice | None, now: datetime
     ) -> int | None:
-        """Store a recording, and put the notice of it into the outbox, once. Returns the person it goes to."""
+        """Store a recording, and put the notice of it into the outbox, once. Returns the person it goes to.
+
+        From now on it is to be deleted at Twilio.
+        """
+        ...
+
+    async def undeleted(self, *, now: datetime, limit: int) -> Sequence[UndeletedRecording]:
+        """Recordings that are to be deleted at Twilio now, longest waiting first."""
+        ...
+
+    async def deleted(self, recording_id: int, *, now: datetime) -> None:
+        """A recording that is kept is at Twilio no more."""
         ...
 
     async def kept(self, recording_id: int) -> KeptRecording | None: ...

@@ -1,11 +1,11 @@
 """The voicemail: fetches what callers have recorded, keeps it, and has the advisor told on WhatsApp.
 
 A recording counts as kept once its sound and the notice of it are stored, in one transaction. Until then it is tried
-again, with growing pauses, for a day.
+again, with growing pauses, for a day. What is kept is deleted at Twilio, which is tried until it is done.
 """
 
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 import structlog
 import trio
@@ -13,7 +13,7 @@ from attrs import frozen
 
 from actors.alerts import Alerts
 from actors.conversation.identity import identities_of
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, RecordingStore
+from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, RecordingStore, UndeletedRecording
 from actors.live_call.telephony import NoRecording, Telephony
 from actors.live_call.transfer_desk import Advisor, Advisors
 from actors.live_call.wording import CallFacts, Words
@@ -32,6 +32,7 @@ _DIGITS = 4
 
 _STORE_ALERT = "recordings_store"
 _FETCH_ALERT = "recordings_unfetched"
+_DELETE_ALERT = "recordings_undeleted"
 
 
 @frozen(kw_only=True)
@@ -43,7 +44,7 @@ class VoicemailRules:
         template_sid: for WhatsApp to an advisor outside the window; empty for none.
         text_agent_id: who answers an advisor who writes back.
         max_bytes: a larger recording stays at Twilio.
-        keeps_at_twilio: what was fetched is not deleted there.
+        keeps_at_twilio: what was fetched is not deleted there; switched off, what was left there goes, too.
     """
 
     link_hours: int
@@ -79,6 +80,7 @@ class Voicemail:
         self._clock = clock
         self._alerts = alerts
         self._woken = trio.Event()
+        self._looks: set[datetime] = set()
 
     def due(self) -> None:
         """A recording is to be fetched."""
@@ -92,10 +94,30 @@ class Voicemail:
             with self._alerts.while_failing(
                 _STORE_ALERT, "recordings cannot be looked for in the database", StoreUnavailableError
             ):
-                for awaited in await self._store.due(now=self._clock.now(), limit=BATCH):
-                    await self._fetch(awaited)
-            with trio.move_on_after(LOOK_EVERY_S):
+                await self._look()
+            with trio.move_on_after(self._wait_s()):
                 await self._woken.wait()
+
+    async def _look(self) -> None:
+        now = self._clock.now()
+        self._looks = {moment for moment in self._looks if moment > now}
+        due = await self._store.due(now=now, limit=BATCH)
+        for awaited in due:
+            await self._fetch(awaited)
+        undeleted: Sequence[UndeletedRecording] = []
+        if not self._rules.keeps_at_twilio:
+            undeleted = await self._store.undeleted(now=self._clock.now(), limit=BATCH)
+        for recording in undeleted:
+            await self._delete(recording)
+        if BATCH in {len(due), len(undeleted)}:
+            self.due()
+
+    def _wait_s(self) -> float:
+        """Until what comes next is due, as far as it is known here; the rest may wait for the next look."""
+        if not self._looks:
+            return LOOK_EVERY_S
+        until_s = (min(self._looks) - self._clock.now()).total_seconds()
+        return min(max(until_s, 0.0), LOOK_EVERY_S)
 
     async def _fetch(self, awaited: AwaitedRecording) -> None:
         try:
@@ -113,16 +135,18 @@ class Voicemail:
             await self._keep(awaited, KeptRecording(audio=found.audio, content_type=found.content_type))
 
     async def _later(self, awaited: AwaitedRecording) -> None:
-        now = self._clock.now()
-        if now - awaited.recorded_at > GIVE_UP_AFTER:
+        if self._clock.now() - awaited.recorded_at > GIVE_UP_AFTER:
             await self._give_up(awaited, "Twilio did not give it within a day")
             return
-        pause_s = doubling_s(RETRY_FIRST_S, awaited.attempts, max_s=RETRY_MAX_S)
-        await self._store.postpone(awaited.id, until=now + timedelta(seconds=pause_s))
+        await self._postpone(awaited)
+
+    async def _postpone(self, recording: AwaitedRecording | UndeletedRecording) -> None:
+        pause_s = doubling_s(RETRY_FIRST_S, recording.attempts, max_s=RETRY_MAX_S)
+        until = self._clock.now() + timedelta(seconds=pause_s)
+        await self._store.postpone(recording.id, until=until)
         if pause_s < LOOK_EVERY_S:
             # The next look would come too late for a file that is ready in a moment.
-            self._woken.set()
-            await trio.sleep(pause_s)
+            self._looks.add(until)
 
     async def _give_up(self, awaited: AwaitedRecording, why: str) -> None:
         await self._store.drop(awaited.id, reason=why)
@@ -143,8 +167,14 @@ class Voicemail:
             )
         if person_id is not None:
             self._outbox_due(person_id, Purpose.NOTICE)
-        if not self._rules.keeps_at_twilio:
-            await self._telephony.delete_recording(awaited.sid)
+
+    async def _delete(self, recording: UndeletedRecording) -> None:
+        if await self._telephony.delete_recording(recording.sid):
+            await self._store.deleted(recording.id, now=self._clock.now())
+            self._alerts.settle(_DELETE_ALERT)
+        else:
+            self._alerts.raise_alert(_DELETE_ALERT, "recordings that are kept cannot be deleted at Twilio")
+            await self._postpone(recording)
 
     def _notice(self, awaited: AwaitedRecording, advisor: Advisor) -> Notice:
         number = awaited.caller or ""

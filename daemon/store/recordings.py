@@ -5,7 +5,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice
+from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording
 from daemon.store.person import find_or_make_person, open_conversation
 from daemon.store.pool import Connection, Database
 from daemon.store.values import Row, sole, storable, template_columns
@@ -39,7 +39,7 @@ LIMIT %(limit)s
 
 _POSTPONE = """
 UPDATE live_recording SET look_at = %(until)s, attempts = attempts + 1
-WHERE id = %(id)s AND kept_at IS NULL AND dropped_reason IS NULL
+WHERE id = %(id)s AND deleted_at IS NULL AND dropped_reason IS NULL
 """
 
 _DROP = """
@@ -50,7 +50,8 @@ WHERE id = %(id)s AND kept_at IS NULL AND dropped_reason IS NULL
 # One that was given up a moment ago is had after all.
 _KEEP = """
 UPDATE live_recording
-SET audio = %(audio)s, content_type = %(content_type)s, kept_at = %(now)s, dropped_reason = NULL
+SET audio = %(audio)s, content_type = %(content_type)s, kept_at = %(now)s, dropped_reason = NULL,
+    attempts = 0, look_at = %(now)s
 WHERE id = %(id)s AND kept_at IS NULL
 """
 
@@ -70,6 +71,17 @@ _SET_NOTICE = "UPDATE live_recording SET notice_id = %(notice_id)s WHERE id = %(
 
 _TOLD = """
 SELECT m.person_id FROM live_recording r JOIN message m ON m.id = r.notice_id WHERE r.id = %(id)s
+"""
+
+_UNDELETED = """
+SELECT id, sid, attempts FROM live_recording
+WHERE kept_at IS NOT NULL AND deleted_at IS NULL AND look_at <= %(now)s
+ORDER BY look_at, id
+LIMIT %(limit)s
+"""
+
+_DELETED = """
+UPDATE live_recording SET deleted_at = %(now)s WHERE id = %(id)s AND kept_at IS NOT NULL AND deleted_at IS NULL
 """
 
 _KEPT = "SELECT audio, content_type FROM live_recording WHERE id = %(id)s AND kept_at IS NOT NULL"
@@ -119,6 +131,13 @@ class PostgresRecordings:
                 await connection.run_statement(_SET_NOTICE, {"id": recording_id, "notice_id": notice_id})
             told = await connection.fetch_one(_TOLD, {"id": recording_id})
         return None if told is None else told[0]
+
+    async def undeleted(self, *, now: datetime, limit: int) -> Sequence[UndeletedRecording]:
+        rows = await self.pool.fetch_all(_UNDELETED, {"now": now, "limit": limit})
+        return [UndeletedRecording(id=row[0], sid=row[1], attempts=row[2]) for row in rows]
+
+    async def deleted(self, recording_id: int, *, now: datetime) -> None:
+        await self.pool.execute(_DELETED, {"id": recording_id, "now": now})
 
     async def kept(self, recording_id: int) -> KeptRecording | None:
         row = await self.pool.fetch_one(_KEPT, {"id": recording_id})

@@ -1,19 +1,21 @@
 """The voicemail: what callers leave is fetched, kept, and told to the advisor once."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.alerts import Alerts
+from actors.live_call.ports import KeptRecording
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import Mode
 from actors.live_call.telephony import Recording
 from actors.live_call.transfer_desk import Advisor, Advisors
-from actors.live_call.voicemail import Voicemail, VoicemailRules
+from actors.live_call.voicemail import BATCH, LOOK_EVERY_S, Voicemail, VoicemailRules
 from actors.live_call.wording import Words
 from actors.messages import Purpose
 from actors.ports import VendorRefusedError, VendorUnavailableError
@@ -73,8 +75,13 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(**recordings: Recording) -> AsyncIterator[Desk]:
-    clock, database = VirtualClock(), MemoryDatabase()
+async def open_desk(
+    recordings: Mapping[str, Recording] = MappingProxyType({}),
+    *,
+    database: MemoryDatabase | None = None,
+    rules: VoicemailRules = RULES,
+) -> AsyncIterator[Desk]:
+    clock, database = VirtualClock(), database or MemoryDatabase()
     alerts, telephony = Alerts(clock), MemoryTelephony(MemoryExchange(clock))
     telephony.recordings.update(recordings)
     told: list[tuple[int, Purpose]] = []
@@ -83,7 +90,7 @@ async def open_desk(**recordings: Recording) -> AsyncIterator[Desk]:
         telephony=telephony,
         advisors=Advisors([BETO]),
         words=Words(Settings().word_sources),
-        rules=RULES,
+        rules=rules,
         link_of=lambda recording_id: f"https://relevo.example/r/{recording_id}",
         outbox_due=lambda person, purpose: told.append((person, purpose)),
         clock=clock,
@@ -96,7 +103,7 @@ async def open_desk(**recordings: Recording) -> AsyncIterator[Desk]:
 
 
 async def test_a_message_is_kept_and_told_once(autojump_clock: MockClock) -> None:
-    async with open_desk(RE1=SOUND) as desk:
+    async with open_desk({"RE1": SOUND}) as desk:
         await desk.leave()
         desk.voicemail.due()
         await trio.sleep(300)
@@ -123,7 +130,7 @@ async def test_a_file_that_is_not_ready_is_fetched_a_moment_later(autojump_clock
 async def test_a_twilio_that_fails_is_waited_out_with_an_alert(
     failure: Exception, autojump_clock: MockClock
 ) -> None:
-    async with open_desk(RE1=SOUND) as desk:
+    async with open_desk({"RE1": SOUND}) as desk:
         desk.telephony.fail("recording", failure, times=3)
         await desk.leave()
         assert "recordings_unfetched" in desk.standing
@@ -143,7 +150,7 @@ async def test_what_twilio_never_gives_is_given_up_after_a_day_and_told(autojump
 
 
 async def test_a_message_for_nobody_is_kept_and_the_operator_told(autojump_clock: MockClock) -> None:
-    async with open_desk(RE1=SOUND) as desk:
+    async with open_desk({"RE1": SOUND}) as desk:
         await desk.leave(advisor="")
         assert desk.notices == []
         assert "recording_for_nobody_1" in desk.standing
@@ -151,8 +158,83 @@ async def test_a_message_for_nobody_is_kept_and_the_operator_told(autojump_clock
 
 
 async def test_one_message_that_cannot_be_had_keeps_no_other_waiting(autojump_clock: MockClock) -> None:
-    async with open_desk(RE2=SOUND) as desk:
+    async with open_desk({"RE2": SOUND}) as desk:
         await desk.leave("RE1")
         await desk.leave("RE2")
         await trio.sleep(60)
         assert len(desk.notices) == 1
+
+
+async def test_those_that_are_not_there_yet_are_waited_for_together(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        for number in range(1, 21):
+            await desk.leave(f"RE{number}")
+        await trio.sleep(7)
+        await desk.leave("RE99")
+        desk.telephony.recordings["RE99"] = SOUND
+        # Its own two seconds and what Twilio takes, not the others' pauses one after the other.
+        await trio.sleep(7)
+        assert len(desk.notices) == 1
+
+
+async def test_a_wake_up_in_between_puts_off_nobody(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        await desk.leave("RE1")
+        await trio.sleep(8)
+        desk.telephony.recordings["RE1"] = SOUND
+        await desk.leave("RE2")
+        await trio.sleep(8)
+        assert len(desk.notices) == 1
+
+
+async def test_more_than_a_batch_is_fetched_at_once(autojump_clock: MockClock) -> None:
+    count = BATCH + 5
+    async with open_desk({f"RE{number}": SOUND for number in range(count)}) as desk:
+        desk.database.unavailable = True
+        desk.voicemail.due()
+        await wait_all_tasks_blocked()
+        desk.database.unavailable = False
+        calls, recordings = MemoryLiveCalls(desk.database), MemoryRecordings(desk.database)
+        for number in range(count):
+            incoming = IncomingCall(call_sid=f"CA{number}", caller=CALLER, dialled=None)
+            call = await calls.begin(incoming, mode=Mode.CONFERENCE, now=desk.clock.now())
+            await recordings.expect(
+                call.id, sid=f"RE{number}", advisor="", duration_s=1, now=desk.clock.now()
+            )
+        desk.voicemail.due()
+        await trio.sleep(LOOK_EVERY_S - 1)
+        assert desk.telephony.recordings == {}
+
+
+async def test_what_cannot_be_deleted_at_twilio_now_is_deleted_later(autojump_clock: MockClock) -> None:
+    async with open_desk({"RE1": SOUND}) as desk:
+        desk.telephony.fail("delete_recording", times=3)
+        await desk.leave()
+        await trio.sleep(1)
+        assert "recordings_undeleted" in desk.standing
+        assert "RE1" in desk.telephony.recordings
+        await trio.sleep(60)
+        assert desk.telephony.recordings == {}
+        assert "recordings_undeleted" not in desk.standing
+        await trio.sleep(3600)
+        assert desk.asked("delete_recording") == 4
+        assert len(desk.notices) == 1
+
+
+async def test_what_was_kept_just_before_a_crash_is_deleted_afterwards(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        await desk.leave()
+    recordings = MemoryRecordings(desk.database)
+    kept = KeptRecording(audio=SOUND.audio, content_type=SOUND.content_type)
+    await recordings.keep(1, kept, notice=None, now=desk.clock.now())
+    async with open_desk({"RE1": SOUND}, database=desk.database) as desk:
+        await trio.sleep(1)
+        assert desk.telephony.recordings == {}
+
+
+async def test_what_is_to_stay_at_twilio_stays(autojump_clock: MockClock) -> None:
+    async with open_desk({"RE1": SOUND}, rules=evolve(RULES, keeps_at_twilio=True)) as desk:
+        await desk.leave()
+        await trio.sleep(3600)
+        assert len(desk.notices) == 1
+        assert "RE1" in desk.telephony.recordings

@@ -5,7 +5,7 @@ from datetime import timedelta
 from attrs import evolve
 
 from actors.calls import FollowUpState
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice
+from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import Mode
 from actors.messages import DeliveryStatus, Purpose
@@ -130,6 +130,49 @@ async def test_what_cannot_be_had_is_dropped(stores: Stores) -> None:
     # It is no new one either.
     await expect(stores, recording.live_call_id)
     assert await due(stores) == []
+
+
+async def undeleted(stores: Stores, *, minute: int = 100, limit: int = 10) -> list[UndeletedRecording]:
+    return list(await stores.recordings.undeleted(now=NOW + minute * MINUTE, limit=limit))
+
+
+async def test_what_is_kept_is_deleted_at_twilio_once(stores: Stores) -> None:
+    recording = await awaited(stores)
+    await stores.recordings.postpone(recording.id, until=NOW + 5 * MINUTE)
+    await stores.recordings.deleted(recording.id, now=NOW)
+    assert await undeleted(stores) == []
+
+    await stores.recordings.keep(recording.id, AUDIO, notice=None, now=NOW + MINUTE)
+    still_there = UndeletedRecording(id=recording.id, sid="RE1", attempts=0)
+    assert await undeleted(stores, minute=0) == []
+    assert await undeleted(stores, minute=1) == [still_there]
+
+    await stores.recordings.postpone(recording.id, until=NOW + 5 * MINUTE)
+    assert await undeleted(stores, minute=4) == []
+    assert await undeleted(stores, minute=5) == [evolve(still_there, attempts=1)]
+    assert await due(stores) == []
+
+    await stores.recordings.deleted(recording.id, now=NOW + 5 * MINUTE)
+    await stores.recordings.postpone(recording.id, until=NOW)
+    assert await undeleted(stores) == []
+    assert await stores.recordings.kept(recording.id) == AUDIO
+
+
+async def test_who_has_waited_longest_is_deleted_first(stores: Stores) -> None:
+    live_call_id = await begin(stores)
+    for minute, sid in ((2, "RE1"), (0, "RE2"), (1, "RE3")):
+        await expect(stores, live_call_id, sid)
+        (recording,) = await stores.recordings.due(now=NOW, limit=1)
+        await stores.recordings.keep(recording.id, AUDIO, notice=None, now=NOW + minute * MINUTE)
+
+    assert [recording.sid for recording in await undeleted(stores, limit=2)] == ["RE2", "RE3"]
+
+
+async def test_what_is_dropped_is_not_deleted_at_twilio(stores: Stores) -> None:
+    recording = await awaited(stores)
+    await stores.recordings.drop(recording.id, reason="too large")
+
+    assert await undeleted(stores) == []
 
 
 async def test_the_caller_is_named_as_their_call_named_them(stores: Stores) -> None:

@@ -136,16 +136,19 @@ class StoresAgreeOnLiveCalls(StoresAgree):
     def look_for_recordings(self, later: timedelta) -> None:
         found = self.ask(lambda side: side.stores.recordings.due(now=self.now + later, limit=5))
         self.recordings += [recording.id for recording in found if recording.id not in self.recordings]
+        self.ask(lambda side: side.stores.recordings.undeleted(now=self.now + later, limit=5), "recording")
 
     @precondition(lambda self: self.recordings)
-    @rule(chosen=which, wait=moments, how=st.sampled_from(["postpone", "drop"]))
+    @rule(chosen=which, wait=moments, how=st.sampled_from(["postpone", "drop", "deleted"]))
     def set_aside(self, chosen: int, wait: timedelta, how: str) -> None:
         recording_id = self.recordings[chosen % len(self.recordings)]
         if how == "postpone":
             until = self.now + wait
             self.ask(lambda side: side.stores.recordings.postpone(side.recording(recording_id), until=until))
-        else:
+        elif how == "drop":
             self.ask(lambda side: side.stores.recordings.drop(side.recording(recording_id), reason="unknown"))
+        else:
+            self.ask(lambda side: side.stores.recordings.deleted(side.recording(recording_id), now=self.now))
 
     @precondition(lambda self: self.recordings)
     @rule(chosen=which, advisor=st.none() | people, name=names, template=templates)

@@ -11,7 +11,7 @@ import attrs
 import trio
 from attrs import define, field, frozen
 
-from actors.live_call.ports import AwaitedRecording, LiveCall
+from actors.live_call.ports import AwaitedRecording, LiveCall, UndeletedRecording
 from tests.contract.stores import Stores
 
 T = TypeVar("T")
@@ -25,7 +25,11 @@ _KINDS: Final = {
     "live_call_id": "live call",
     "pseudonym": "pseudonym",
 }
-_KINDS_BY_CLASS: Final[Mapping[type[object], str]] = {LiveCall: "live call", AwaitedRecording: "recording"}
+_KINDS_BY_CLASS: Final[Mapping[type[object], str]] = {
+    LiveCall: "live call",
+    AwaitedRecording: "recording",
+    UndeletedRecording: "recording",
+}
 
 
 @frozen

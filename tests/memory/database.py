@@ -184,12 +184,17 @@ class Recording:
     look_at: datetime
     attempts: int = 0
     kept: KeptRecording | None = None
+    deleted_at: datetime | None = None
     dropped_reason: str | None = None
     notice: Outbound | None = None
 
     @property
     def is_awaited(self) -> bool:
         return self.kept is None and self.dropped_reason is None
+
+    @property
+    def is_undeleted(self) -> bool:
+        return self.kept is not None and self.deleted_at is None
 
 
 @define

@@ -3,7 +3,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice
+from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording
 from actors.messages import Purpose
 from daemon.store.values import storable
 from tests.memory.database import MemoryDatabase, Outbound, Recording, started_at
@@ -66,7 +66,7 @@ class MemoryRecordings:
 
     async def postpone(self, recording_id: int, *, until: datetime) -> None:
         async with self.database.transaction():
-            for row in self._awaited():
+            for row in self._awaited() + self._undeleted():
                 if row.id == recording_id:
                     row.look_at = until
                     row.attempts += 1
@@ -86,6 +86,7 @@ class MemoryRecordings:
                 return None
             if row.kept is None:
                 row.kept, row.dropped_reason = recording, None
+                row.attempts, row.look_at = 0, now
                 row.notice = self._tell(notice, now) if notice is not None else None
             return None if row.notice is None else row.notice.person_id
 
@@ -106,6 +107,23 @@ class MemoryRecordings:
             now=now,
         )
         return message
+
+    async def undeleted(self, *, now: datetime, limit: int) -> Sequence[UndeletedRecording]:
+        async with self.database.transaction():
+            waiting = [row for row in self._undeleted() if row.look_at <= now]
+            waiting.sort(key=lambda row: (row.look_at, row.id))
+            return [
+                UndeletedRecording(id=row.id, sid=row.sid, attempts=row.attempts) for row in waiting[:limit]
+            ]
+
+    def _undeleted(self) -> list[Recording]:
+        return [row for row in self.database.recordings.values() if row.is_undeleted]
+
+    async def deleted(self, recording_id: int, *, now: datetime) -> None:
+        async with self.database.transaction():
+            for row in self._undeleted():
+                if row.id == recording_id:
+                    row.deleted_at = now
 
     async def kept(self, recording_id: int) -> KeptRecording | None:
         async with self.database.transaction():

@@ -22,7 +22,7 @@ CREATE TABLE live_call (
 );
 CREATE INDEX live_call_unfinished ON live_call (id) WHERE ended_at IS NULL;
 
--- Messages that callers left: to be fetched from Twilio until they are 'kept' or 'dropped'.
+-- Messages that callers left: to be fetched from Twilio until they are 'kept' or 'dropped', and then to be deleted there.
 CREATE TABLE live_recording (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     live_call_id bigint NOT NULL REFERENCES live_call ON DELETE CASCADE,
@@ -31,18 +31,23 @@ CREATE TABLE live_recording (
     advisor text NOT NULL,
     duration_s integer NOT NULL,
     recorded_at timestamptz NOT NULL,
+    -- To fetch it; once it is kept, to delete it at Twilio.
     attempts integer NOT NULL DEFAULT 0,
     look_at timestamptz NOT NULL,
     audio bytea,
     content_type text,
     kept_at timestamptz,
+    -- At Twilio.
+    deleted_at timestamptz,
     dropped_reason text,
     -- The message that tells the advisor of it.
     notice_id bigint REFERENCES message ON DELETE SET NULL,
     CHECK ((kept_at IS NULL) = (audio IS NULL) AND (kept_at IS NULL) = (content_type IS NULL)),
-    CHECK (kept_at IS NULL OR dropped_reason IS NULL)
+    CHECK (kept_at IS NULL OR dropped_reason IS NULL),
+    CHECK (deleted_at IS NULL OR kept_at IS NOT NULL)
 );
 CREATE INDEX live_recording_due ON live_recording (look_at) WHERE kept_at IS NULL AND dropped_reason IS NULL;
+CREATE INDEX live_recording_undeleted ON live_recording (look_at) WHERE kept_at IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX live_recording_call ON live_recording (live_call_id);
 CREATE INDEX live_recording_notice ON live_recording (notice_id) WHERE notice_id IS NOT NULL;
 -- Sound does not become smaller.
