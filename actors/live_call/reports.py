@@ -1,10 +1,10 @@
 """What Twilio tells of a live call, and asks. Pure values.
 
 All of it may come twice, late, or in another order than it happened. `live_call_id` and `leg` are ours, from the query of
-the URL that was asked (see `paths`); each is None where it is missing.
+the URL that was asked (see `paths`); each is None where it is missing. What no call goes by is left out: a field that
+nobody uses must not be a reason to refuse a report.
 """
 
-from datetime import datetime
 from enum import Enum
 
 from attrs import field, frozen
@@ -49,19 +49,11 @@ class LegReport:
         status: None for one that is not known here.
         sequence: counts a leg's reports from 0, in the order in which things happened (Twilio docs:
             voice/api/call-resource, `SequenceNumber`); None where Twilio gives none.
-        at: when it happened, to the second.
-        answered_by: what machine detection says, which is not asked for.
-        sip_code: the network's word on a call that was not connected: 404 no such number, 487 not picked up in time.
-        duration_s: from the pick-up to the end.
     """
 
     call_sid: str
     status: LegStatus | None
     sequence: int | None = None
-    at: datetime | None = None
-    answered_by: str | None = None
-    sip_code: int | None = None
-    duration_s: int | None = None
     live_call_id: int | None = None
     leg: int | None = None
 
@@ -86,26 +78,16 @@ class RoomReport:
     Attributes:
         room: its name.
         event: None for one that is not known here.
-        sequence: counts a room's reports from 1, in the order in which things happened.
         call_sid: of the participant, where it is about one; of an agent the one that `Telephony.add_agent` gave.
         label: of the participant; empty without one.
-        hold: the participant is on hold.
         reason_left: such as `participant_hung_up`, `participant_add_failed`.
-        call_status: of a participant who left; of one who never came it says why.
-        reason_ended: of a room, such as `participant-with-end-conference-on-exit-left`.
     """
 
-    room_sid: str
     room: str
     event: RoomEvent | None
-    sequence: int | None = None
-    at: datetime | None = None
     call_sid: str | None = None
     label: str = ""
-    hold: bool | None = None
     reason_left: str | None = None
-    call_status: LegStatus | None = None
-    reason_ended: str | None = None
     live_call_id: int | None = None
 
 
@@ -125,12 +107,10 @@ class AfterReport:
 
     Attributes:
         call_status: of the leg itself; over when it was the caller who hung up.
-        dial_status: Twilio's `DialCallStatus`, after a room `answered`; None after anything else.
     """
 
     call_sid: str
     call_status: LegStatus | None = None
-    dial_status: str | None = None
     live_call_id: int | None = None
     leg: int | None = None
 

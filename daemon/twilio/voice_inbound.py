@@ -1,15 +1,13 @@
 """Twilio's voice webhooks, read. Pure.
 
 Fields as in the Twilio docs: voice/twiml (every request), voice/api/call-resource (statuses), voice/twiml/conference
-(events), voice/twiml/gather, voice/twiml/record, voice/twiml/dial. `query` holds the values of the URL's query, see
+(events), voice/twiml/gather, voice/twiml/record. `query` holds the values of the URL's query, see
 `actors.live_call.paths`. Each function raises `BadFieldError` for an identifier, a number or a name that is not what
 Twilio sends. A number of a person that cannot be read is a withheld one, so that nobody's call fails for it.
 """
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final, TypeVar
 
@@ -72,10 +70,6 @@ def read_leg_report(form: Fields, query: Fields) -> LegReport:
         call_sid=_sid(form, "CallSid", "CA"),
         status=_status(form, "CallStatus"),
         sequence=_whole(form, "SequenceNumber"),
-        at=_moment(form, "Timestamp"),
-        answered_by=_word(form, "AnsweredBy"),
-        sip_code=_whole(form, "SipResponseCode"),
-        duration_s=_whole(form, "CallDuration"),
         live_call_id=_whole(query, CALL_KEY, most=_ID_MAX),
         leg=_whole(query, LEG_KEY),
     )
@@ -83,17 +77,11 @@ def read_leg_report(form: Fields, query: Fields) -> LegReport:
 
 def read_room_report(form: Fields, query: Fields) -> RoomReport:
     return RoomReport(
-        room_sid=_sid(form, "ConferenceSid", "CF"),
         room=_matching(form, "FriendlyName", _ROOM, "not a name"),
         event=_named(form, "StatusCallbackEvent", RoomEvent),
-        sequence=_whole(form, "SequenceNumber"),
-        at=_moment(form, "Timestamp"),
         call_sid=_sid(form, "CallSid", "CA") if form.get("CallSid") else None,
         label=_matching(form, "ParticipantLabel", _LABEL, "not a label"),
-        hold=_flag(form, "Hold"),
         reason_left=_word(form, "ReasonParticipantLeft"),
-        call_status=_status(form, "ParticipantCallStatus", is_needed=False),
-        reason_ended=_word(form, "ReasonConferenceEnded"),
         live_call_id=_whole(query, CALL_KEY, most=_ID_MAX),
     )
 
@@ -111,7 +99,6 @@ def read_after(form: Fields, query: Fields) -> AfterReport:
     return AfterReport(
         call_sid=_sid(form, "CallSid", "CA"),
         call_status=_status(form, "CallStatus", is_needed=False),
-        dial_status=_word(form, "DialCallStatus"),
         live_call_id=_whole(query, CALL_KEY, most=_ID_MAX),
         leg=_whole(query, LEG_KEY),
     )
@@ -172,13 +159,6 @@ def _matching(form: Fields, name: str, pattern: re.Pattern[str], problem: str) -
     return text
 
 
-def _flag(form: Fields, name: str) -> bool | None:
-    text = form.get(name, "").lower()
-    if text not in {"true", "false", ""}:
-        raise BadFieldError(name, "neither true nor false")
-    return text == "true" if text else None
-
-
 def _whole(form: Fields, name: str, *, most: int = _COUNT_MAX) -> int | None:
     """A whole number from zero, None when it is missing or blank."""
     text = form.get(name, "").strip()
@@ -192,13 +172,3 @@ def _whole(form: Fields, name: str, *, most: int = _COUNT_MAX) -> int | None:
 def _seconds(form: Fields, name: str) -> int | None:
     """As `_whole`; a length of -1, which is none, must not cost the report of a recording."""
     return None if form.get(name) == "-1" else _whole(form, name)
-
-
-def _moment(form: Fields, name: str) -> datetime | None:
-    """RFC 2822; None when it is missing or cannot be read, for the order comes from `SequenceNumber`."""
-    try:
-        moment = parsedate_to_datetime(form.get(name, ""))
-    except (TypeError, ValueError, OverflowError):
-        return None
-    # A zone of "-0000" reads as none.
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

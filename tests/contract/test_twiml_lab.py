@@ -159,10 +159,7 @@ class TestRooms:
                 CALL_ID,
             )
             ended = read_last(paper, paths.CONFERENCE, read_room_report)
-            assert (ended.event, ended.reason_ended) == (
-                RoomEvent.END,
-                "participant-with-end-conference-on-exit-left",
-            )
+            assert ended.event is RoomEvent.END
 
     async def test_the_caller_who_leaves_takes_the_advisor_along(self, autojump_clock: MockClock) -> None:
         async with on_paper(dict(self.DOCUMENTS)) as paper:
@@ -183,11 +180,7 @@ class TestRooms:
             await caller.ended.wait()
 
             report = read_last(paper, paths.AFTER, read_after)
-            assert (report.call_sid, report.dial_status, report.live_call_id) == (
-                caller.sid,
-                "answered",
-                CALL_ID,
-            )
+            assert (report.call_sid, report.live_call_id) == (caller.sid, CALL_ID)
             assert report.call_status is LegStatus.IN_PROGRESS
 
     async def test_no_talk_is_longer_than_its_limit(self, autojump_clock: MockClock) -> None:

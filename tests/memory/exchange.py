@@ -58,7 +58,6 @@ class MemoryRoom:
     live_call_id: int | None
     has_started: bool = False
     is_over: bool = False
-    sequence: int = 0
 
 
 @define
@@ -148,7 +147,7 @@ class MemoryExchange:
             self._report_room(room, RoomEvent.HOLD if on else RoomEvent.UNHOLD, leg)
 
     def close(self, room: MemoryRoom) -> None:
-        self._close(room, _ENDED_VIA_API, "conference-ended-via-api")
+        self._close(room, _ENDED_VIA_API)
 
     def active(self, name: str) -> MemoryRoom | None:
         return next((room for room in self.rooms if room.name == name and not room.is_over), None)
@@ -205,21 +204,21 @@ class MemoryExchange:
             return
         was_inside = leg.is_in_room
         leg.room, leg.is_in_room, leg.hold = None, False, False
-        self._report_room(found, RoomEvent.LEAVE, leg, reason_left=reason, call_status=leg.status)
+        self._report_room(found, RoomEvent.LEAVE, leg, reason_left=reason)
         if leg.label == CALLER_LABEL:
-            self._close(found, _MODERATOR, "participant-with-end-conference-on-exit-left")
+            self._close(found, _MODERATOR)
         elif not (self.inside(found) if was_inside else self.around(found)):
-            self._close(found, "", "last-participant-left")
+            self._close(found, "")
 
-    def _close(self, room: MemoryRoom, reason_left: str, reason_ended: str) -> None:
+    def _close(self, room: MemoryRoom, reason_left: str) -> None:
         """All drop out. A caller goes on with the document that he came by, others' legs end."""
         room.is_over = True
         for leg in self.inside(room):
             leg.room, leg.is_in_room, leg.hold = None, False, False
-            self._report_room(room, RoomEvent.LEAVE, leg, reason_left=reason_left, call_status=leg.status)
+            self._report_room(room, RoomEvent.LEAVE, leg, reason_left=reason_left)
             if leg.label != CALLER_LABEL:
                 self.end(leg.sid)
-        self._report_room(room, RoomEvent.END, reason_ended=reason_ended)
+        self._report_room(room, RoomEvent.END)
 
     def _report_leg(self, leg: MemoryLeg) -> None:
         self._report(
@@ -240,22 +239,14 @@ class MemoryExchange:
         leg: MemoryLeg | None = None,
         *,
         reason_left: str | None = None,
-        call_status: LegStatus | None = None,
-        reason_ended: str | None = None,
     ) -> None:
-        room.sequence += 1
         self._report(
             RoomReport(
-                room_sid=room.sid,
                 room=room.name,
                 event=event,
-                sequence=room.sequence,
                 call_sid=leg.sid if leg is not None else None,
                 label=leg.label if leg is not None else "",
-                hold=leg.hold if leg is not None else None,
                 reason_left=reason_left,
-                call_status=call_status,
-                reason_ended=reason_ended,
                 live_call_id=room.live_call_id,
             )
         )

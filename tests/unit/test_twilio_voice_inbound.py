@@ -1,11 +1,10 @@
 """`daemon.twilio.voice_inbound`: Twilio's voice webhooks as reports."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.live_call.reports import (
@@ -49,7 +48,6 @@ BASE = {
     "FromCity": "",
 }
 STAMP = "Thu, 24 Aug 2023 05:01:45 +0000"
-MOMENT = datetime(2023, 8, 24, 5, 1, 45, tzinfo=UTC)
 OURS = {"c": "7", "l": "2"}
 
 Read = Callable[[Mapping[str, str]], object]
@@ -119,18 +117,11 @@ class TestLegReport:
             "CallbackSource": "call-progress-events",
             "SequenceNumber": "3",
             "Timestamp": STAMP,
-            "SipResponseCode": "487",
-            "AnsweredBy": "machine_start",
-            "CallDuration": "0",
         }
         assert read_leg_report(form, OURS) == LegReport(
             call_sid=LEG,
             status=LegStatus.NO_ANSWER,
             sequence=3,
-            at=MOMENT,
-            answered_by="machine_start",
-            sip_code=487,
-            duration_s=0,
             live_call_id=7,
             leg=2,
         )
@@ -143,9 +134,15 @@ class TestLegReport:
         report = read_leg_report({**BASE, "CallStatus": "levitating"}, {})
         assert (report.status, report.live_call_id, report.leg) == (None, None, None)
 
-    @pytest.mark.parametrize("stamp", ["", "yesterday", "0", "Thu, 99 Foo 2023 00:00:00 GMT", " "])
-    def test_a_moment_that_cannot_be_read_is_none(self, stamp: str) -> None:
-        assert read_leg_report({**BASE, "Timestamp": stamp}, {}).at is None
+    def test_a_field_that_nobody_uses_is_no_reason_to_refuse(self) -> None:
+        form = {
+            **BASE,
+            "Timestamp": "yesterday",
+            "SipResponseCode": "none",
+            "AnsweredBy": "<b>",
+            "CallDuration": "1.5",
+        }
+        assert read_leg_report(form, OURS) == read_leg_report(BASE, OURS)
 
     @pytest.mark.parametrize(
         ("form", "query", "field"),
@@ -154,9 +151,7 @@ class TestLegReport:
             ({"CallStatus": "no answer"}, {}, "CallStatus"),
             ({"SequenceNumber": "-1"}, {}, "SequenceNumber"),
             ({"SequenceNumber": "٣"}, {}, "SequenceNumber"),
-            ({"SipResponseCode": "4294967296"}, {}, "SipResponseCode"),
-            ({"CallDuration": "1.5"}, {}, "CallDuration"),
-            ({"AnsweredBy": "<b>"}, {}, "AnsweredBy"),
+            ({"SequenceNumber": "4294967296"}, {}, "SequenceNumber"),
             ({}, {"c": "9223372036854775808"}, "c"),
             ({}, {"l": "x"}, "l"),
         ],
@@ -193,16 +188,11 @@ class TestRoomReport:
             "ParticipantCallStatus": "no-answer",
         }
         assert read_room_report(form, {"c": "7"}) == RoomReport(
-            room_sid=ROOM,
             room=f"conf_{LEG}",
             event=RoomEvent.LEAVE,
-            sequence=4,
-            at=MOMENT,
             call_sid=LEG,
             label="advisor",
-            hold=False,
             reason_left="participant_add_failed",
-            call_status=LegStatus.NO_ANSWER,
             live_call_id=7,
         )
 
@@ -215,16 +205,19 @@ class TestRoomReport:
             "Reason": "Participant CA… ended the conference",
         }
         report = read_room_report(form, {})
-        assert (report.event, report.reason_ended) == (
-            RoomEvent.END,
-            "participant-with-end-conference-on-exit-left",
-        )
-        assert (report.call_sid, report.label, report.hold) == (None, "", None)
+        assert (report.event, report.call_sid, report.label) == (RoomEvent.END, None, "")
 
     @pytest.mark.parametrize("event", RoomEvent)
     def test_every_event_is_known(self, event: RoomEvent) -> None:
         form = {**self.EVENT, "StatusCallbackEvent": event.value}
         assert read_room_report(form, {}).event is event
+
+    def test_a_field_that_nobody_uses_is_no_reason_to_refuse(self) -> None:
+        form = {**self.EVENT, "StatusCallbackEvent": "conference-end"}
+        odd = {"ConferenceSid": "?", "SequenceNumber": "x", "Hold": "perhaps", "ReasonConferenceEnded": "<b>"}
+        assert read_room_report({**form, **odd, "ParticipantCallStatus": "?!"}, OURS) == read_room_report(
+            form, OURS
+        )
 
     def test_one_that_is_not_is_no_news(self) -> None:
         form = {**self.EVENT, "StatusCallbackEvent": "participant-speech-start"}
@@ -233,13 +226,11 @@ class TestRoomReport:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("ConferenceSid", LEG),
             ("FriendlyName", ""),
             ("FriendlyName", "a\0b"),
             ("StatusCallbackEvent", ""),
             ("CallSid", "x"),
             ("ParticipantLabel", "x" * 129),
-            ("Hold", "yes"),
         ],
     )
     def test_a_field_that_is_not_twilios_is_named(self, name: str, value: str) -> None:
@@ -266,8 +257,11 @@ class TestAfter:
     def test_a_caller_who_hung_up_in_the_room(self) -> None:
         form = {**BASE, "CallStatus": "completed", "DialCallStatus": "answered", "DialBridged": "true"}
         assert read_after(form, {"c": "7"}) == AfterReport(
-            call_sid=LEG, call_status=LegStatus.COMPLETED, dial_status="answered", live_call_id=7
+            call_sid=LEG, call_status=LegStatus.COMPLETED, live_call_id=7
         )
+
+    def test_how_the_room_ended_is_no_reason_to_refuse(self) -> None:
+        assert read_after({**BASE, "DialCallStatus": "?!"}, {}) == read_after(BASE, {})
 
     def test_a_redirect_says_less(self) -> None:
         form = {name: value for name, value in BASE.items() if name != "CallStatus"}
@@ -363,7 +357,6 @@ def problem_in(read: Read, form: dict[str, str]) -> BadFieldError | None:
 
 @pytest.mark.parametrize("read", READERS)
 @given(form=FORMS)
-@example(form={"CallSid": LEG, "CallStatus": "ringing", "Timestamp": "Thu, 24 Aug 2023 05:01:45 -0000"})
 def test_whatever_comes_is_read_or_its_field_is_named(read: Read, form: dict[str, str]) -> None:
     problem = problem_in(read, form)
     if problem is not None:
@@ -371,11 +364,3 @@ def test_whatever_comes_is_read_or_its_field_is_named(read: Read, form: dict[str
         assert problem.field in NAMES
         # Never with its value, which may be personal.
         assert len(value) < 5 or value not in str(problem)
-
-
-@given(
-    stamp=st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, ?[0-9]{1,3} [A-Z][a-z]{2} [0-9: +-]{0,30}")
-)
-def test_no_moment_is_more_than_unreadable(stamp: str) -> None:
-    at = read_leg_report({**BASE, "Timestamp": stamp}, {}).at
-    assert at is None or at.tzinfo is not None
