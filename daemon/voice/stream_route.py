@@ -67,7 +67,10 @@ class StreamRoute:
         is_signed: whether an upgrade with these headers, by lower-case name, is Twilio's, for this path and query; None
             lets everybody in as far as the token.
         start_timeout_s: how long the stream's parameters may take.
-        streams_max: open streams; whoever comes beyond is closed with 1013 and goes on with what its document has next.
+        streams_max: streams that were let in; whoever comes beyond is closed with 1013 and goes on with what its document
+            has next.
+        starting_max: sockets whose token is not known yet, a limit of their own, so that strangers who open sockets and
+            say nothing take no caller's place; whoever comes beyond is closed with 1013.
     """
 
     path: str
@@ -79,12 +82,14 @@ class StreamRoute:
     is_signed: Callable[[Mapping[str, str], str], bool] | None = None
     start_timeout_s: float = 10.0
     streams_max: int = 100
+    starting_max: int = 64
     _open: int = field(default=0, init=False)
+    _starting: int = field(default=0, init=False)
     _is_draining: bool = field(default=False, init=False)
 
     @property
     def streams(self) -> int:
-        """How many are open now."""
+        """How many were let in and are open now."""
         return self._open
 
     def begin_drain(self) -> None:
@@ -104,26 +109,45 @@ class StreamRoute:
             _log.warning("media stream refused: not signed by Twilio")
             await socket.close(_POLICY)  # before it was accepted: HTTP 403
             return
-        has_room = not self._is_draining and self._open < self.streams_max
-        self._open += has_room
+        has_room = not self._is_draining and self._starting < self.starting_max
+        self._starting += has_room
+        started = None
         try:
             await send({"type": "websocket.accept"})
             if has_room:
-                await self._bridge(socket)
-            else:
-                _log.warning("media stream refused", open=self._open, draining=self._is_draining)
-                await socket.close(_TRY_AGAIN_LATER)
+                started = await self._start(socket)
         finally:
-            self._open -= has_room
-
-    async def _bridge(self, socket: AsgiSocket) -> None:
-        started = None
-        with trio.move_on_after(self.start_timeout_s):
-            started = await _start(socket)
-        if started is None:
+            self._starting -= has_room
+        if not has_room:
+            await self._turn_away(socket)
+        elif started is None:
             _log.info("media stream refused: it did not start")
             await socket.close(_POLICY)
-            return
+        elif self._is_draining or self._open >= self.streams_max:
+            await self._turn_away(socket)
+        else:
+            self._open += 1
+            try:
+                was_admitted = await self._bridge(socket, started)
+            finally:
+                self._open -= 1
+            if not was_admitted:
+                _log.warning("media stream refused: no such token")
+                await socket.close(_POLICY)
+
+    async def _start(self, socket: AsgiSocket) -> Started | None:
+        with trio.move_on_after(self.start_timeout_s):
+            return await _start(socket)
+        return None
+
+    async def _turn_away(self, socket: AsgiSocket) -> None:
+        _log.warning(
+            "media stream refused", open=self._open, starting=self._starting, draining=self._is_draining
+        )
+        await socket.close(_TRY_AGAIN_LATER)
+
+    async def _bridge(self, socket: AsgiSocket, started: Started) -> bool:
+        """Whether it was admitted; then it is over."""
         token = started.parameters.get("token", "")
         bridge = Bridge(
             socket=socket,
@@ -134,10 +158,9 @@ class StreamRoute:
         )
         report = await self.admit(token, started.call_sid, bridge)
         if report is None:
-            _log.warning("media stream refused: no such token")
-            await socket.close(_POLICY)
-            return
+            return False
         await bridge.run(report, token=token)
+        return True
 
 
 async def _start(socket: AsgiSocket) -> Started | None:

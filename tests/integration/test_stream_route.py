@@ -340,9 +340,33 @@ async def test_who_does_not_start_is_closed_with_1008() -> None:
 
 
 async def test_above_the_limit_streams_are_closed_with_1013() -> None:
-    async with staged(streams_max=1) as stage, stage.socket():
+    async with staged(streams_max=1) as stage:
+        stage.call_in()
+        await stage.desk.until(AgentSpoke)
         assert stage.route.streams == 1
-        assert await stage.code() == 1013
+        another = stage.call_in()
+        await another.ended.wait()
+        assert stage.route.streams == 1
+
+    assert stage.details(another, "stream_closed") == ["1013"]
+
+
+async def test_strangers_who_open_sockets_and_say_nothing_take_no_callers_place() -> None:
+    async with staged(streams_max=1, starting_max=3) as stage, stage.socket(), stage.socket():
+        stage.call_in()
+        await stage.desk.until(AgentSpoke)
+        assert stage.route.streams == 1
+
+
+async def test_there_is_a_limit_to_sockets_that_say_nothing() -> None:
+    async with staged(starting_max=1, start_timeout_s=1) as stage:
+        async with stage.socket() as stranger:
+            assert await stage.code() == 1013
+            with pytest.raises(ConnectionClosed):
+                await stranger.get_message()
+        # It took too long, and its place is free again.
+        stage.call_in()
+        await stage.desk.until(AgentSpoke)
         assert stage.route.streams == 1
 
 
