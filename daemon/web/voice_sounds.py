@@ -1,6 +1,9 @@
 """What Twilio, and an advisor's telephone, fetch by GET: hold music, spoken sentences, recordings."""
 
+import re
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from hashlib import sha256
 from typing import Final, TypeAlias
 
 from attrs import frozen
@@ -15,12 +18,18 @@ from daemon.web.problem import HttpError
 
 AUDIO: Final = "/voice/audio"
 RECORDINGS: Final = "/voice/recordings"
-MUSIC_NAME: Final = "hold-music.wav"
 
+_MUSIC_NAME: Final = re.compile(r"hold-music(-[0-9a-f]{16})?\.wav")
 _WAV: Final = "audio/wav"
 _DAY_S: Final = 86_400
 
 Sound: TypeAlias = bytes
+
+
+@lru_cache(maxsize=1)
+def music_name(content: Sound) -> str:
+    """The name of this very music: Twilio keeps a sound by its address for as long as it is told that it may."""
+    return f"hold-music-{sha256(content).hexdigest()[:16]}.wav"
 
 
 @frozen(kw_only=True)
@@ -52,13 +61,17 @@ class VoiceSounds:
             await self.door.form(request)
         else:
             self.door.query(request)
-        document = HoldMusic(f"{self.public_url}{AUDIO}/{MUSIC_NAME}")
+        document = HoldMusic(f"{self.public_url}{AUDIO}/{music_name(self.music())}")
         return Response(self.write(document), content_type="text/xml")
 
     async def audio(self, name: str) -> Response:
-        """A sound of ours. Its name is not to be guessed, so that it needs no signature."""
-        if name == MUSIC_NAME:
-            return _sound(self.music(), _WAV, max_age_s=_DAY_S)
+        """A sound of ours. Its name is not to be guessed, so that it needs no signature.
+
+        By the name of hold music that has changed since, which is no secret, one has the present one, for once.
+        """
+        if _MUSIC_NAME.fullmatch(name):
+            music = self.music()
+            return _sound(music, _WAV, max_age_s=_DAY_S if name == music_name(music) else 0)
         file = await self.speech(name)
         if file is None:
             raise HttpError(status=404, code="unknown_sound", message="there is no such sound")

@@ -6,6 +6,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 import httpx
@@ -132,9 +133,16 @@ async def test_hold_music_loops_a_sound_that_is_there(door: VoiceDoor) -> None:
 
     assert by_post.response.content == by_get.response.content
     assert (play.tag, dict(play.attrib)) == ("Play", {"loop": "0"})
-    assert play.text == f"{door.url}/voice/audio/hold-music.wav"
-    sound = await door.fetch("/voice/audio/hold-music.wav", signature="")
+    name = play.text.removeprefix(f"{door.url}/voice/audio/")
+    sound = await door.fetch(f"/voice/audio/{name}", signature="")
     assert_is_sound(sound.response)
+    assert name == f"hold-music-{sha256(sound.response.content).hexdigest()[:16]}.wav"
+    # What changes under a name must not be kept by it.
+    assert sound.response.headers["Cache-Control"] == "private, max-age=86400"
+    for old in ("hold-music.wav", f"hold-music-{'0' * 16}.wav"):
+        present = await door.fetch(f"/voice/audio/{old}", signature="")
+        assert present.response.content == sound.response.content
+        assert present.response.headers["Cache-Control"] == "no-store"
 
 
 async def test_a_spoken_sentence_is_had_by_its_name_and_by_no_other(door: VoiceDoor) -> None:
