@@ -520,12 +520,18 @@ async def _answer(
     except BaseException as error:  # noqa: BLE001 - a crash boundary; see `_split` for a Cancelled that leaked
         crash, upwards = _split(error)
         if crash is not None:
-            _log.error("request crashed", path=scope.get("path"), exc_info=crash)
+            _log.error("request crashed", path=_route_of(str(scope.get("path", ""))), exc_info=crash)
         if upwards is not None:
             raise upwards from None
     finally:
         events.close()
     await send(None)
+
+
+def _route_of(path: str) -> str:
+    """A path as it may be logged. What follows its first two parts may open something, as a recording's link does."""
+    known = path.split("/", 3)
+    return "/".join([*known[:3], "…"]) if len(known) > 3 else path
 
 
 class _AppEvents:

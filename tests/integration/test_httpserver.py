@@ -411,6 +411,18 @@ async def test_a_crash_of_the_app_is_answered_with_500(path: bytes) -> None:
         await assert_healthy(address)
 
 
+async def test_a_crash_tells_no_name_that_opens_something() -> None:
+    for path, told in (
+        (b"/voice/recordings/secret.link", "/voice/recordings/…"),
+        (b"/voice/menu?c=1", "/voice/menu"),
+    ):
+        async with serving(_crash) as (_, address), await connect(address) as stream:
+            with capture_logs() as logs:
+                await stream.send_all(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+                assert (await rest(stream)).startswith(b"HTTP/1.1 500")
+            assert [log["path"] for log in logs] == [told]
+
+
 async def test_a_crash_of_the_app_ends_its_websocket_with_1011() -> None:
     async with serving(App()) as (server, address):
         with capture_logs() as logs:
