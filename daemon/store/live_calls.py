@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from attrs import frozen
+import structlog
+from attrs import field, frozen
 from cattrs import Converter
 
 from actors.calls import FollowUpState
@@ -18,8 +19,13 @@ from daemon.store.context import read_history
 from daemon.store.pool import Connection, Database
 from daemon.store.values import Row, sole, storable, to_jsonb
 
+_log = structlog.get_logger(__name__)
+
 # What another version wrote is read as far as it is known, and has this one's defaults where it said nothing.
 _converter = Converter(detailed_validation=False)
+
+# What cattrs raises for a state that is none of ours, according to where it differs.
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 _COLUMNS = "id, call_sid, caller, called, started_at, state"
 
@@ -155,6 +161,7 @@ class PostgresLiveCalls:
     """`LiveCallStore` on PostgreSQL."""
 
     pool: Database
+    _unreadable: set[int] = field(factory=set, init=False, eq=False, repr=False)
 
     async def begin(self, incoming: IncomingCall, *, mode: Mode, now: datetime) -> LiveCall:
         values = {
@@ -168,8 +175,20 @@ class PostgresLiveCalls:
         return _live_call(sole(await self.pool.fetch_one(_BEGIN, values)))
 
     async def load(self, live_call_id: int) -> LiveCall | None:
+        """See `LiveCallStore`. None also for a call whose state cannot be read, as a later version may have left it when it
+        was taken back: it is nobody's to serve, and whoever looks after all calls must not crash of one.
+        """
         row = await self.pool.fetch_one(_LOAD, {"id": live_call_id})
-        return None if row is None else _live_call(row)
+        try:
+            return None if row is None else _live_call(row)
+        except UNREADABLE as problem:
+            # Looked at again and again, and told once.
+            if live_call_id not in self._unreadable:
+                _log.error(
+                    "live call cannot be read", live_call_id=live_call_id, detail=type(problem).__name__
+                )
+                self._unreadable.add(live_call_id)
+            return None
 
     async def find(self, call_sid: str) -> int | None:
         row = await self.pool.fetch_one(_FIND, {"call_sid": call_sid})
@@ -263,7 +282,7 @@ def read_state(value: object) -> CallState:
     """A state as it was stored, by this version or another.
 
     Raises:
-        ValueError: it holds a word that this version does not know.
+        UNREADABLE: it holds a word that this version does not know, or has another shape.
     """
     return _converter.structure(value, CallState)
 

@@ -190,6 +190,34 @@ async def test_calls_are_shown_while_they_go_on(overview: PostgresOverview, migr
     assert (second.id, second.caller, second.advisor, second.duration_s) == (two, None, None, 0)
 
 
+@pytest.mark.expects_error_log
+async def test_a_call_that_cannot_be_read_crashes_nobody_and_is_told_of_once(
+    overview: PostgresOverview, migrated: Pool, error_logs: list[str]
+) -> None:
+    """As after a version was taken back that knew more words."""
+    readable = await live_call(migrated)
+    store = PostgresLiveCalls(migrated)
+    for number, state in enumerate(
+        (
+            '{"mode": "direct", "phase": "at_survey"}',
+            "[]",
+            '{"phase": "with_agent"}',
+            '{"mode": "direct", "legs": 7}',
+        )
+    ):
+        unreadable = await live_call(migrated, f"CA{number + 2}")
+        await migrated.execute(
+            "UPDATE live_call SET state = %(state)s::jsonb WHERE id = %(id)s",
+            {"id": unreadable, "state": state},
+        )
+        before = len(error_logs)
+        assert [await store.load(unreadable) for _ in range(3)] == [None] * 3, state
+        assert len(error_logs) == before + 1
+
+    assert await store.load(readable) is not None
+    assert [call.id for call in await overview.live_calls()] == [readable]
+
+
 async def test_calls_and_their_recordings_are_counted_until_they_are_done(
     overview: PostgresOverview, migrated: Pool
 ) -> None:
