@@ -8,6 +8,7 @@ import structlog
 import trio
 from attrs import evolve
 
+from actors.agent_events import SessionEndReason
 from actors.live_call import effects as do
 from actors.live_call import events
 from actors.live_call.agent_side import AgentSide
@@ -28,7 +29,7 @@ from actors.live_call.line import (
 from actors.live_call.mail import Admit, Answered, AskForAdvisor, AwaitSid, CallMessage, Happened, OnLine
 from actors.live_call.ports import LiveCall
 from actors.live_call.records import Records
-from actors.live_call.state import Ending, Phase
+from actors.live_call.state import Ending, LegStage, Phase, Session
 from actors.live_call.step import step
 from actors.live_call.world import LiveCallRules, LiveCallWorld
 from actors.ports import StoreUnavailableError
@@ -105,6 +106,7 @@ class LiveCallActor:
             self._records = Records(self._hands)
             self._agent = AgentSide(hands=self._hands, records=self._records)
             nursery.start_soon(self._watch_caller, name=f"caller of call {self._id}")
+            self._world.advisors.engage(self._id, call.state.engaged)
             await self._take_up()
             while (message := await self._next()) is not None:
                 await self._take(message)
@@ -134,16 +136,28 @@ class LiveCallActor:
     async def _take_up(self) -> None:
         """Go on with a call that had begun before this life."""
         call = self._call
-        if call.state.ending is not None:
-            # The end may have been decided, and the process killed before it was written down.
-            self._records.carry_out(do.Finish(call.state.ending))
+        self._records.carry_on()
+        for leg in call.state.legs:
+            if leg.is_unwanted and not leg.is_over and leg.sid is not None:
+                self._hands.carry_out(do.EndLeg(leg.sid))
         if call.state.is_over or not call.state.legs:
             return
         line = self._world.lines.get(self._id)
+        has_agent = line is not None and line[1].has_agent
         _log.info("live call taken up", live_call_id=self._id, phase=call.state.phase.value)
-        await self._happen(await self._hands.ask_all(has_stream=line is not None))
+        await self._happen(await self._hands.ask_all(has_stream=line is not None, has_agent=has_agent))
 
     async def _take(self, message: CallMessage) -> None:
+        is_taken = False
+        try:
+            await self._take_in(message)
+            is_taken = True
+        finally:
+            if not is_taken and isinstance(message, Happened | Admit | AskForAdvisor | AwaitSid):
+                # We crash, or are stopped: whoever waits may ask the next life.
+                message.reply.abandon()
+
+    async def _take_in(self, message: CallMessage) -> None:
         match message:
             case Happened(event, reply):
                 await self._happen(event, reply)
@@ -156,8 +170,22 @@ class LiveCallActor:
             case AwaitSid():
                 self._sids_awaited.append(message)
                 self._tell_sids()
-            case _:  # a nudge has done its work by waking us
-                return
+            case _:
+                await self._look()
+
+    async def _look(self) -> None:
+        """A nudge: see to what nobody may have told us, and to what could not be done before."""
+        if not self._is_stored:
+            await self._save()
+        state = self._call.state
+        agent = state.agent
+        if agent is None or not agent.reached(LegStage.ANSWERED):
+            return
+        line = self._world.lines.get(self._id)
+        if line is None or line[0] != agent.ordinal:
+            await self._happen(events.StreamClosed(agent.ordinal))
+        elif state.session is Session.OPEN and not line[1].has_agent:
+            await self._happen(events.SessionEnded(SessionEndReason.LOST))
 
     async def _happen(self, event: CallEvent, reply: Reply[Answered] | None = None) -> None:
         before = self._call.state
@@ -166,9 +194,11 @@ class LiveCallActor:
         if stepped.state is not before and stepped.state != before:
             if stepped.state.phase is not before.phase:
                 _log.info("live call", live_call_id=self._id, phase=stepped.state.phase.value)
+            # Before anything is waited for: another call may choose in this moment.
+            self._world.advisors.engage(self._id, stepped.state.engaged)
             await self._save()
-        advisor = stepped.state.advisor
-        self._world.advisors.engage(self._id, advisor.advisor if advisor is not None else None)
+        if stepped.state.is_over:
+            self._hands.let_go()
         for effect in stepped.effects:
             self._carry_out(effect)
         self._tell_sids()
@@ -211,6 +241,7 @@ class LiveCallActor:
         while not self._call.state.is_over:
             await trio.sleep(self._rules.caller_check_s)
             await self._hands.check_caller()
+            await self._hands.check_advisor()
 
     def _post(self, event: CallEvent) -> None:
         try:
@@ -292,6 +323,9 @@ class LiveCallActor:
             chosen = self._world.advisors.choose(
                 self._id, name=asked.name, topic=asked.topic, tried=state.tried
             )
+        if chosen is not None:
+            # Before anything is waited for: another call may choose in this moment.
+            self._world.advisors.engage(self._id, chosen)
         if asked.source is Source.API and not self._is_stored:
             # Whoever asks is told that it is done only when that is stored; asking again changes nothing else.
             await self._save()

@@ -105,6 +105,8 @@ def message_asked(course: Course, event: events.MessageAsked) -> None:
 def message_late(course: Course, attempts: int) -> None:
     if attempts == len(course.state.attempts):
         leave_message(course)
+        # Where the agent was lost meanwhile it may offer a message again.
+        course.set(wants_message=False)
 
 
 def leave_message(course: Course) -> None:
@@ -162,9 +164,9 @@ def resumed(course: Course, event: events.Resumed) -> None:
     if course.state.is_on_the_way:
         course.send_caller()
     if event.has_stream:
-        _go_on(course)
+        _go_on(course, event)
         return
-    course.set(resumes=course.state.resumes + 1)
+    course.set(resumes=course.state.resumes + 1, wants_message=False)
     _forget_agent(course)
     phase = course.state.phase
     if phase is Phase.ENDING:
@@ -177,19 +179,26 @@ def resumed(course: Course, event: events.Resumed) -> None:
         _resume_with_agent(course, event)
 
 
-def _go_on(course: Course) -> None:
-    """The actor alone was gone: what it had begun with the stream may have been lost with it."""
-    agent, state = course.state.agent, course.state
-    if agent is not None and not agent.reached(LegStage.ANSWERED):
-        course.do(Wake(Timer.AGENT, agent.ordinal, course.rules.agent_join_s))
-    elif agent is not None and state.session is Session.NONE and state.phase is not Phase.WITH_ADVISOR:
+def _go_on(course: Course, event: events.Resumed) -> None:
+    """The actor alone was gone. What it had begun to open died with its tasks, and what the stream told it may be lost."""
+    agent, state, rules = course.state.agent, course.state, course.rules
+    if agent is None:
+        if state.phase is Phase.RECALLING:
+            course.do(Wake(Timer.GRACE, 0, rules.grace_s))
+    elif not agent.reached(LegStage.ANSWERED):
+        course.do(Wake(Timer.AGENT, agent.ordinal, rules.agent_join_s))
+    elif state.phase is Phase.WITH_ADVISOR:
+        course.do(Wake(Timer.LEAVE, agent.ordinal, rules.leave_s))
+    elif state.phase in WITH_COMPANY and not (event.has_agent and state.session is Session.OPEN):
+        course.set(opening=course.reopening)
+        course.do(CloseSession())
         course.open_session()
-    elif agent is not None and state.phase is Phase.WITH_ADVISOR:
-        course.do(Wake(Timer.LEAVE, agent.ordinal, course.rules.leave_s))
-    elif agent is None and state.phase is Phase.RECALLING:
-        course.do(Wake(Timer.GRACE, 0, course.rules.grace_s))
+        if state.phase is Phase.WITH_AGENT:
+            course.set(phase=Phase.RECALLING)
+    if state.wants_message:
+        course.do(Wake(Timer.MESSAGE, len(state.attempts), rules.message_s))
     if state.phase is Phase.ENDING:
-        course.do(Wake(Timer.GOODBYE, 0, course.rules.goodbye_s))
+        course.do(Wake(Timer.GOODBYE, 0, rules.goodbye_s))
     if (advisor := state.advisor) is not None:
         _limit(course, advisor)
 
@@ -207,8 +216,10 @@ def _forget_agent(course: Course) -> None:
 
 def _resume_with_advisor(course: Course, event: events.Resumed) -> None:
     advisor = course.state.advisor
-    is_gone = event.room_sids is not None and (advisor is None or advisor.sid not in event.room_sids)
-    if advisor is not None and is_gone:
+    if advisor is None:
+        return
+    is_out = event.room_sids is not None and advisor.sid not in event.room_sids
+    if is_out or (event.advisor is not None and event.advisor.is_over):
         course.drop(advisor)
         advisor_steps.gone(course, advisor)
 

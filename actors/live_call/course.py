@@ -159,7 +159,7 @@ class Course:
 
     def recall(self, opening: Opening) -> None:
         """Let the agent come back, once it is clear that the caller is still there."""
-        self.set(opening=opening)
+        self.set(opening=opening, wants_message=False)
         if self.state.phase is not Phase.TRANSFERRING:
             self.set(phase=Phase.RECALLING)
         self.hold()

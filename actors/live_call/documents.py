@@ -116,27 +116,11 @@ class HoldMusic:
     url: str
 
 
-@frozen(kw_only=True)
-class Refusal:
-    """The call is not taken: the caller hears a busy line, or that the number cannot be reached. Only before a pick-up."""
-
-    is_busy: bool = True
-
-
 @frozen
 class Nothing:
     """Nothing to do: a leg that has no more ends."""
 
 
 Document: TypeAlias = (
-    CallerRoom
-    | AgentStream
-    | AdvisorGate
-    | AdvisorRoom
-    | SpokenEnd
-    | Voicemail
-    | Menu
-    | HoldMusic
-    | Refusal
-    | Nothing
+    CallerRoom | AgentStream | AdvisorGate | AdvisorRoom | SpokenEnd | Voicemail | Menu | HoldMusic | Nothing
 )

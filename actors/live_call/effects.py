@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from actors.live_call.state import Ending, Missed, Opening
+from actors.live_call.state import Ending, LeftMessage, Missed, Opening
 
 
 class Place(StrEnum):
@@ -186,11 +186,9 @@ class KeepSession:
 
 @frozen
 class KeepRecording:
-    """Fetch and store what was recorded, and tell the advisor."""
+    """Fetch and store what was recorded, and tell the advisor; once, however often it is asked for."""
 
-    sid: str
-    duration_s: int
-    advisor: str
+    message: LeftMessage
 
 
 @frozen

@@ -204,12 +204,14 @@ class Resumed:
         room_sids: as in `RoomSeen`.
         advisor: the status of the advisor's leg, where there is one and Twilio knows it.
         has_stream: the agent's stream lives on.
+        has_agent: and so does a session on it, or one that is being opened.
     """
 
     caller: LegStatus | None
     room_sids: frozenset[str] | None
     advisor: LegStatus | None
     has_stream: bool
+    has_agent: bool = False
 
 
 CallEvent: TypeAlias = (

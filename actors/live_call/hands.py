@@ -5,7 +5,7 @@ event. Ending a leg is tried until Twilio was told; the caller's leg and its hol
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeAlias, assert_never
@@ -19,7 +19,7 @@ from actors.live_call import effects as do
 from actors.live_call import events, paths
 from actors.live_call.effects import Place
 from actors.live_call.ports import LiveCall
-from actors.live_call.state import Leg, Role
+from actors.live_call.state import Leg, LegStage, Role
 from actors.live_call.telephony import (
     AGENT_LABEL,
     CALLER_LABEL,
@@ -44,15 +44,17 @@ RETRY_FIRST_S = 0.3
 RETRY_MAX_S = 5.0
 TRIES_MAX = 12
 """At a leg that is to be ended: a minute. Then the legs' own limits at Twilio and the sweeper are left."""
-SEND_TRIES_MAX = 4
+SEND_TRIES_MAX = 8
+"""At a caller who is to be sent elsewhere and hears music meanwhile: half a minute."""
 DIAL_TRIES_MAX = 2
 LABEL_TRIES_MAX = 4
-HOLD_TRIES_MAX = 4
 FIND_AFTER_S = (1.0, 3.0, 6.0, 12.0)
 """When a leg of unknown fate is looked for: a new one may be listed some seconds later only."""
 TAKE_UP_S = 3.0
 """A call that is taken up does nothing before Twilio was asked about it, and its caller hears nothing."""
-SINCE_SLACK = timedelta(seconds=30)
+
+CLOCK_SLACK = timedelta(seconds=5)
+"""By which our clock and Twilio's may differ. Nobody else has dialled the advisor in that time: it was engaged."""
 
 _PLACES = {
     # The room's document is the answer to the question what comes next.
@@ -104,6 +106,7 @@ class Hands:
     _is_holding: bool = field(default=False, init=False)
     _destination: tuple[Place, int] | None = field(default=None, init=False)
     _is_sending: bool = field(default=False, init=False)
+    _dialled_at: dict[int, datetime] = field(factory=dict, init=False)
 
     def start(self, work: Work, name: str) -> None:
         """Do something beside what else there is to do."""
@@ -204,6 +207,7 @@ class Hands:
     async def _dial(self, dial: Work, leg: int) -> DialOutcome:
         """Tried again where surely nothing happened, and only while the leg is wanted."""
         outcome: DialOutcome = NotDialled(detail="not wanted any more")
+        self._dialled_at[leg] = self.world.clock.now()
         for attempt in range(DIAL_TRIES_MAX):
             wanted = self.call.state.leg(leg)
             if wanted is None or not wanted.is_live:
@@ -237,6 +241,18 @@ class Hands:
                 return
         self.post(events.LegAnswered(ordinal, NotDialled(detail="Twilio knows no such leg")))
 
+    async def check_advisor(self) -> None:
+        """Whether an advisor who talks with the caller is still there: the news of his going may be lost."""
+        leg = self.call.state.advisor
+        if leg is None or leg.sid is None or not leg.reached(LegStage.IN_ROOM):
+            return
+        try:
+            status = await self._status(leg.sid)
+        except (VendorUnavailableError, VendorRefusedError):
+            return
+        if status.is_over:
+            self.post(events.LegReported(leg.ordinal, leg.sid, status, leg.sequence + 1))
+
     async def _sid_of(self, leg: Leg) -> str | None:
         known = {other.sid for other in self.call.state.legs}
         if leg.role is Role.AGENT:
@@ -246,7 +262,7 @@ class Hands:
         advisor = self.world.advisors.named(leg.advisor)
         if advisor is None:
             return None
-        since = self.call.started_at - SINCE_SLACK
+        since = self._dialled_at.get(leg.ordinal, self.call.started_at) - CLOCK_SLACK
         legs = await self.world.telephony.legs_to(advisor.phone, since=since)
         return next(
             (found.sid for found in legs if found.sid not in known and not found.status.is_over), None
@@ -280,21 +296,27 @@ class Hands:
             self.start(self._keep_hold, "hold")
 
     async def _keep_hold(self) -> None:
-        """Bring the hold to what is wanted last. A participant who cannot be found has left or is not in yet."""
+        """Bring the hold to what is wanted last, for a minute: a caller who stays on hold hears music and nobody."""
+        attempt = 0
         try:
-            tries = 0
-            while self._hold is not None and tries < HOLD_TRIES_MAX:
-                wanted = self._hold
+            while (wanted := self._hold) is not None and attempt < TRIES_MAX:
                 is_done = await self.world.telephony.hold(
                     self.room, CALLER_LABEL, on=wanted, music_path=paths.HOLD_MUSIC
                 )
-                if is_done and self._hold is wanted:
-                    return
-                if not is_done:
-                    tries += 1
-                    await trio.sleep(RETRY_FIRST_S)
+                if self._hold is not wanted:
+                    attempt = 0
+                elif is_done:
+                    self._hold = None
+                else:
+                    await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
+                    attempt += 1
         finally:
+            self._hold = None
             self._is_holding = False
+
+    def let_go(self) -> None:
+        """The caller is gone: nothing more is wanted of its leg."""
+        self._hold = self._destination = None
 
     def send_caller(self, place: Place, leg: int) -> None:
         self._hold = None
@@ -346,7 +368,7 @@ class Hands:
 
     # --- after a restart ---
 
-    async def ask_all(self, *, has_stream: bool) -> events.Resumed:
+    async def ask_all(self, *, has_stream: bool, has_agent: bool) -> events.Resumed:
         """How things stand at Twilio, as far as that is known within `TAKE_UP_S`."""
         advisor = self.call.state.advisor
         answers: dict[str, Any] = {}
@@ -368,6 +390,7 @@ class Hands:
             room_sids=answers.get("room_sids"),
             advisor=answers.get("advisor"),
             has_stream=has_stream,
+            has_agent=has_agent,
         )
 
     async def _sids_in_room(self) -> frozenset[str]:

@@ -19,6 +19,16 @@ class Line(Protocol):
     It may be used as soon as it is there, before `LineOpened` was told too.
     """
 
+    @property
+    def is_open(self) -> bool:
+        """The stream has not ended."""
+        ...
+
+    @property
+    def has_agent(self) -> bool:
+        """A session with the agent is open, or being opened."""
+        ...
+
     def open_agent(self, plan: SessionPlan) -> None:
         """Open a session with the agent; its audio goes both ways from then on. One that is open, or being opened,
         is closed first, and nothing is heard of it any more, its end included.

@@ -4,6 +4,7 @@ What must not be lost is written for as long as the database is away; what is on
 """
 
 from functools import partial
+from itertools import count
 from typing import Final, TypeAlias, assert_never
 
 import structlog
@@ -15,13 +16,12 @@ from actors.live_call import effects as do
 from actors.live_call.hands import RETRY_FIRST_S, RETRY_MAX_S, Hands, Work
 from actors.live_call.ports import CallerHistory
 from actors.live_call.session_plan import facts_of, note_of
-from actors.live_call.state import Ending
+from actors.live_call.state import Ending, LeftMessage
 from actors.ports import StoreUnavailableError
 from actors.runtime.backoff import doubling_s
 
 _log = structlog.get_logger(__name__)
 
-STORE_TRIES_MAX: Final = 60
 HISTORY_S: Final = 2.0
 WHISPER_S: Final = 20.0
 
@@ -45,10 +45,8 @@ class Records:
                 self.hands.start(partial(self.prepare_whisper, leg), "whisper")
             case do.KeepSession(conversation_id):
                 self.hands.start(partial(self.keep_session, conversation_id), "session to be kept")
-            case do.KeepRecording(sid, duration_s, advisor):
-                self.hands.start(
-                    partial(self.keep_recording, sid, duration_s, advisor), "recording to be kept"
-                )
+            case do.KeepRecording(message):
+                self.hands.start(partial(self.keep_recording, message), "recording to be kept")
             case do.Finish(ending):
                 self.hands.start(partial(self.finish, ending), "end to be kept")
             case _ as never:
@@ -69,15 +67,16 @@ class Records:
         return self.history
 
     async def store(self, write: Work) -> None:
-        """Write what must not be lost, for as long as the database is away."""
-        for attempt in range(STORE_TRIES_MAX):
+        """Write what must not be lost, for as long as the database is away. What a life of the actor does not come to,
+        the next one does.
+        """
+        for attempt in count():
             try:
                 await write()
             except StoreUnavailableError:
                 await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
             else:
                 return
-        _log.error("a live call could not be stored", live_call_id=self.hands.call.id)
 
     async def keep_session(self, conversation_id: str) -> None:
         await self.store(
@@ -89,17 +88,27 @@ class Records:
             )
         )
 
-    async def keep_recording(self, sid: str, duration_s: int, advisor: str) -> None:
+    def carry_on(self) -> None:
+        """Write down once more whatever the state says: the life before may have ended in between. Twice changes nothing."""
+        state = self.hands.call.state
+        for conversation_id in state.sessions:
+            self.carry_out(do.KeepSession(conversation_id))
+        for message in state.recordings:
+            self.carry_out(do.KeepRecording(message))
+        if state.ending is not None:
+            self.carry_out(do.Finish(state.ending))
+
+    async def keep_recording(self, message: LeftMessage) -> None:
         async def write() -> None:
             await self.hands.world.recordings.expect(
                 self.hands.call.id,
-                sid=sid,
-                advisor=advisor,
-                duration_s=duration_s,
+                sid=message.sid,
+                advisor=message.advisor,
+                duration_s=message.duration_s,
                 now=self.hands.world.clock.now(),
             )
             note = self.hands.world.words.say(
-                "note_message", facts_of(self.hands.call, self.history, advisor=advisor)
+                "note_message", facts_of(self.hands.call, self.history, advisor=message.advisor)
             )
             await self.hands.world.store.add_note(self.hands.call.id, note)
 

@@ -144,6 +144,15 @@ class Ending(StrEnum):
 
 
 @frozen(kw_only=True)
+class LeftMessage:
+    """Something that a caller recorded; `advisor` is who it is for, empty for nobody in particular."""
+
+    sid: str
+    duration_s: int
+    advisor: str
+
+
+@frozen(kw_only=True)
 class CallState:
     """A live call.
 
@@ -163,7 +172,7 @@ class CallState:
         attempts: oldest first.
         wants_message: the agent has announced that a message can be left.
         sessions: ElevenLabs conversation ids, oldest first.
-        recordings: SIDs, oldest first.
+        recordings: oldest first.
         had_advisor: the caller has talked with an advisor.
         ending: how the call ended, once it has.
     """
@@ -186,7 +195,7 @@ class CallState:
     attempts: tuple[Attempt, ...] = ()
     wants_message: bool = False
     sessions: tuple[str, ...] = ()
-    recordings: tuple[str, ...] = ()
+    recordings: tuple[LeftMessage, ...] = ()
     had_advisor: bool = False
     ending: Ending | None = None
 
@@ -203,6 +212,18 @@ class CallState:
     def advisor(self) -> Leg | None:
         """The advisor's leg that is wanted now."""
         return self._live(Role.ADVISOR)
+
+    @property
+    def engaged(self) -> str | None:
+        """The advisor whom no other call should dial: who is on a leg of this one, or may be, as long as nobody knows what
+        became of the dial.
+        """
+        if (advisor := self.advisor) is not None:
+            return advisor.advisor
+        doubtful = (
+            leg for leg in self.legs if leg.role is Role.ADVISOR and not leg.is_over and leg.sid is None
+        )
+        return next((leg.advisor for leg in doubtful), None)
 
     @property
     def is_agent_heard(self) -> bool:

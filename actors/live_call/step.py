@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from actors.live_call import advisor_steps, agent_steps, caller_steps, events
 from actors.live_call.course import CallRules, Course
 from actors.live_call.effects import Answer, Effect, EndLeg, KeepRecording, Timer
-from actors.live_call.state import CallState
+from actors.live_call.state import CallState, LeftMessage
 from actors.live_call.telephony import Dialled
 
 
@@ -39,10 +39,12 @@ def step(state: CallState, event: events.CallEvent, rules: CallRules) -> Stepped
 
 
 def _recorded(course: Course, event: events.Recorded) -> None:
-    """May come when the call is long over; once for each recording."""
-    if event.sid not in course.state.recordings:
-        course.set(recordings=(*course.state.recordings, event.sid))
-        course.do(KeepRecording(event.sid, event.duration_s, course.state.last_tried))
+    """May come when the call is long over. Told again, it is kept again, which changes nothing where it was kept before."""
+    known = next((left for left in course.state.recordings if left.sid == event.sid), None)
+    if known is None:
+        known = LeftMessage(sid=event.sid, duration_s=event.duration_s, advisor=course.state.last_tried)
+        course.set(recordings=(*course.state.recordings, known))
+    course.do(KeepRecording(known))
 
 
 def _after_end(course: Course, event: events.CallEvent) -> None:

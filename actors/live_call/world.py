@@ -51,7 +51,12 @@ class Lines:
             del self._lines[live_call_id]
 
     def get(self, live_call_id: int) -> tuple[int, Line] | None:
-        return self._lines.get(live_call_id)
+        """The line of a call; one that has ended, whoever was told of it, is forgotten."""
+        found = self._lines.get(live_call_id)
+        if found is not None and not found[1].is_open:
+            self.drop(live_call_id, found[0])
+            return None
+        return found
 
     def __len__(self) -> int:
         return len(self._lines)

@@ -220,6 +220,14 @@ class Bridge:
             self._finish(LineEnd.CANCELLED)
             self._close(report)
 
+    @property
+    def is_open(self) -> bool:
+        return self._end is None
+
+    @property
+    def has_agent(self) -> bool:
+        return self._talk is not None
+
     # --- What the call's actor asks -------------------------------------------------------------------
 
     def open_agent(self, plan: SessionPlan) -> None:

@@ -12,6 +12,7 @@ from actors.live_call.state import (
     Attempt,
     CallState,
     Ending,
+    LeftMessage,
     Leg,
     LegStage,
     Missed,
@@ -61,7 +62,7 @@ ADVANCED = CallState(
     attempts=(Attempt(advisor="Beto", missed=Missed.NO_ANSWER), Attempt(advisor="Jesús Ñ.", missed=None)),
     wants_message=True,
     sessions=("conv_1", "conv_2"),
-    recordings=("RE1",),
+    recordings=(LeftMessage(sid="RE1", duration_s=7, advisor="Jesús Ñ."),),
     had_advisor=True,
 )
 PART = peeking.CallState("none", "part of a live call")
@@ -176,7 +177,7 @@ async def test_a_call_that_has_ended_stays_ended_and_learns_what_comes_late(stor
     assert stands is not None
     assert stands.state == OVER
 
-    learned = evolve(OVER, recordings=("RE1",))
+    learned = evolve(OVER, recordings=(LeftMessage(sid="RE1", duration_s=7, advisor="Jesús Ñ."),))
     await stores.live_calls.save(live_call_id, learned, now=NOW)
     stands = await stores.live_calls.load(live_call_id)
     assert stands is not None

@@ -20,6 +20,7 @@ from actors.live_call.effects import (
     EndLeg,
     Finish,
     HoldCaller,
+    KeepRecording,
     LookAtCaller,
     LookAtRoom,
     Music,
@@ -30,7 +31,7 @@ from actors.live_call.effects import (
     Wake,
 )
 from actors.live_call.events import Source
-from actors.live_call.state import CallState, Leg, LegStage, Mode, Opening, Phase, Role, Session
+from actors.live_call.state import CallState, LeftMessage, Leg, LegStage, Mode, Opening, Phase, Role, Session
 from actors.live_call.step import step
 from actors.live_call.telephony import Dialled, DialRefused, DialUnknown, LegStatus, NotDialled
 
@@ -157,7 +158,8 @@ def _events(ordinal: int, sid: str, chance: random.Random, outcome: object) -> I
         caller=chance.choice([None, LegStatus.IN_PROGRESS]),
         room_sids=chance.choice([None, frozenset({sid}), frozenset()]),
         advisor=chance.choice([None, LegStatus.RINGING, LegStatus.BUSY]),
-        has_stream=False,
+        has_stream=chance.random() < 0.3,
+        has_agent=chance.random() < 0.3,
     )
 
 
@@ -351,14 +353,14 @@ def test_a_caller_who_was_to_be_sent_elsewhere_as_the_daemon_died_is_sent_again(
     course.take(events.AdvisorAsked(source=Source.TOOL, chosen=None, reason="", tool_call_id="t1"))
     course.take(events.MessageAsked("t2"))
     course.take(events.Heard(Timer.MESSAGE))
-    resumed = events.Resumed(caller=LegStatus.IN_PROGRESS, room_sids=None, advisor=None, has_stream=False)
+    anew = evolve(resumed(), has_stream=False)
     course.effects.clear()
-    course.take(resumed)
+    course.take(anew)
     assert SendCaller(Place.VOICEMAIL) in course.effects
 
     course.take(events.VoicemailReached())
     course.effects.clear()
-    course.take(resumed)
+    course.take(anew)
     assert SendCaller(Place.VOICEMAIL) not in course.effects, "a message that is being recorded goes on"
 
 
@@ -379,8 +381,50 @@ def test_a_message_is_for_who_was_tried_last() -> None:
     assert course.take(events.VoicemailReached()) is Answer.VOICEMAIL
     course.take(events.CallerLeft())
     course.take(events.Recorded("RE1", 7))
-    assert course.state.last_tried == "Jesús"
     assert course.take(events.RecordEnded()) is Answer.THANKS
+    left = LeftMessage(sid="RE1", duration_s=7, advisor="Jesús")
+    assert course.state.recordings == (left,)
+    course.take(events.Recorded("RE1", 7))
+    assert course.state.recordings == (left,)
+    assert course.effects.count(KeepRecording(left)) == 2, "keeping it may have failed the first time"
+
+
+def test_an_advisor_whose_dial_nobody_knows_the_fate_of_stays_engaged() -> None:
+    course = with_agent()
+    course.take(events.AdvisorAsked(source=Source.TOOL, chosen="Jesús", reason="", tool_call_id="t1"))
+    course.take(events.TimeUp(Timer.DIAL, 2))
+    assert course.state.advisor is None
+    assert course.state.engaged == "Jesús"
+    course.take(events.LegAnswered(2, NotDialled(detail="Twilio knows no such leg")))
+    assert course.state.engaged is None
+
+
+def resumed(*, advisor: LegStatus | None = None, has_agent: bool = False) -> events.Resumed:
+    return events.Resumed(
+        caller=LegStatus.IN_PROGRESS,
+        room_sids=None,
+        advisor=advisor,
+        has_stream=True,
+        has_agent=has_agent,
+    )
+
+
+def test_an_actor_that_crashed_and_finds_no_session_on_its_stream_opens_one() -> None:
+    course = with_agent()
+    course.effects.clear()
+    course.take(resumed(has_agent=True))
+    assert not any(isinstance(effect, OpenSession) for effect in course.effects)
+    course.take(resumed(has_agent=False))
+    assert any(isinstance(effect, OpenSession) for effect in course.effects)
+    assert phase_of(course) is Phase.RECALLING
+
+
+def test_an_advisor_who_left_as_nobody_listened_is_missed_at_take_up() -> None:
+    course = accepted()
+    course.take(events.AdvisorJoined(sid_of(2)))
+    assert phase_of(course) is Phase.WITH_ADVISOR
+    course.take(evolve(resumed(advisor=LegStatus.COMPLETED), has_stream=False))
+    assert phase_of(course) is Phase.RECALLING
 
 
 def test_no_message_before_anybody_was_tried() -> None:
@@ -403,15 +447,7 @@ def test_in_direct_mode_the_caller_is_moved_once_the_agent_has_said_so() -> None
 
 def test_a_restart_while_it_rings_goes_on_ringing_and_brings_the_agent() -> None:
     course = ringing()
-    course.state = evolve(course.state)
-    course.take(
-        events.Resumed(
-            caller=LegStatus.IN_PROGRESS,
-            room_sids=frozenset(),
-            advisor=LegStatus.RINGING,
-            has_stream=False,
-        )
-    )
+    course.take(evolve(resumed(advisor=LegStatus.RINGING), has_stream=False, room_sids=frozenset()))
     assert phase_of(course) is Phase.TRANSFERRING
     assert EndLeg(sid_of(1)) in course.effects
     assert DialAgent(3) in course.effects
