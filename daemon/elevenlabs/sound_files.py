@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import struct
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -10,31 +9,9 @@ from typing import Final
 
 from attrs import define
 
-_RATE_HZ: Final = 8_000
-_MULAW: Final = 7
 _HEADER_BYTES: Final = 58
 _UNFINISHED: Final = ".part"
 _UNFINISHED_FOR_S: Final = 3600.0
-
-
-def wav(audio: bytes) -> bytes:
-    """A WAV file of mu-law, 8 kHz, mono (RFC 2361, section A.4: WAVE format 7).
-
-    Formats other than PCM tell the number of samples in a chunk of its own, and a chunk of odd length is filled up
-    (Microsoft, Multimedia Programming Interface and Data Specifications 1.0).
-    """
-    form = struct.pack("<HHIIHHH", _MULAW, 1, _RATE_HZ, _RATE_HZ, 1, 8, 0)
-    body = (
-        b"WAVE"
-        + _chunk(b"fmt ", form)
-        + _chunk(b"fact", struct.pack("<I", len(audio)))
-        + _chunk(b"data", audio)
-    )
-    return _chunk(b"RIFF", body)
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
 @define(eq=False)

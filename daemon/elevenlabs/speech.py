@@ -16,11 +16,12 @@ import trio
 from attrs import define, field, frozen
 
 from actors.alerts import Alerts
+from actors.live_call.mixing import wav
 from actors.ports import VendorRefusedError, VendorUnavailableError
 from actors.runtime.backoff import doubling_s
 from daemon.elevenlabs import fields
 from daemon.elevenlabs.rest import RestApi
-from daemon.elevenlabs.sound_files import SoundFiles, wav
+from daemon.elevenlabs.sound_files import SoundFiles
 
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.wav")
 _TEXT_MAX_CHARACTERS: Final = 2_000

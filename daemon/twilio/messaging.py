@@ -32,6 +32,7 @@ from actors.messages import (
     Unknown,
 )
 from actors.ports import VendorRefusedError, VendorUnavailableError, WallClock
+from daemon.twilio.callbacks import without_slash
 from daemon.twilio.inbound import read_message
 from daemon.twilio.transport import MaybeReceivedError, NeverLeftError, ThrottledError, TransportError
 
@@ -61,10 +62,6 @@ def _with_channel(address: str) -> str:
     return address if address.startswith(_CHANNEL) else _CHANNEL + address
 
 
-def _without_slash(url: str) -> str:
-    return url.rstrip("/")
-
-
 @define(kw_only=True)
 class TwilioMessaging:
     """Sends from one WhatsApp sender.
@@ -78,7 +75,7 @@ class TwilioMessaging:
 
     client: Client
     sender: str = field(converter=_with_channel)
-    public_url: str = field(converter=_without_slash)
+    public_url: str = field(converter=without_slash)
     clock: WallClock
     vendor_now: Callable[[], datetime | None]
     typing_deadline_s: float = 3.0

@@ -35,6 +35,7 @@ from actors.live_call.telephony import (
     RoomStatus,
 )
 from actors.ports import VendorRefusedError, VendorUnavailableError, WallClock
+from daemon.twilio.callbacks import ROOM_EVENTS, without_slash
 from daemon.twilio.downloads import StrangeRedirectError, download
 from daemon.twilio.problems import NO_SUCH_RESOURCE, asking, problem_of
 from daemon.twilio.transport import (
@@ -60,7 +61,6 @@ _NOT_IN_PROGRESS: Final = 21220
 _GONE_CODES: Final = frozenset({_NOT_IN_PROGRESS, NO_SUCH_RESOURCE})
 
 _LEG_EVENTS: Final = ("initiated", "ringing", "answered", "completed")
-_ROOM_EVENTS: Final = ("start", "end", "join", "leave", "hold")
 _RING_MIN_S: Final = 5
 _RING_MAX_S: Final = 600
 
@@ -86,10 +86,6 @@ _REDIRECTED: Final[Mapping[_Told, RedirectOutcome]] = {
 }
 
 
-def _without_slash(url: str) -> str:
-    return url.rstrip("/")
-
-
 @define(kw_only=True)
 class TwilioTelephony:
     """Dials from one number of ours.
@@ -109,7 +105,7 @@ class TwilioTelephony:
     transport: Transport
     number: str
     app_sid: str
-    public_url: str = field(converter=_without_slash)
+    public_url: str = field(converter=without_slash)
     clock: WallClock
     agent_ring_s: int = 15
     look_deadline_s: float = 20.0
@@ -144,7 +140,7 @@ class TwilioTelephony:
                 status_callback_event=list(_LEG_EVENTS),
                 # Counts only where the agent is the first to come (Twilio docs: voice/twiml/conference).
                 conference_status_callback=self._url(paths.of_call(paths.CONFERENCE, dial.live_call_id)),
-                conference_status_callback_event=list(_ROOM_EVENTS),
+                conference_status_callback_event=list(ROOM_EVENTS),
             ),
             sid_of=lambda participant: participant.call_sid,
         )

@@ -27,25 +27,19 @@ from actors.live_call.documents import (
     Menu,
     Nothing,
     Prompts,
-    Refusal,
     SpokenEnd,
     Voicemail,
 )
 from actors.live_call.telephony import ADVISOR_LABEL, CALLER_LABEL
+from daemon.twilio.callbacks import ROOM_EVENTS, without_slash
 
 CONTENT_TYPE: Final = "text/xml"
 
-# One value of several words: the SDK would write a list as Python shows it.
-_ROOM_EVENTS: Final = "start end join leave hold"
 _KEY_TIMEOUT_S: Final = 6
 _LOST_PAUSE_S: Final = 10
 _SAY_MAX: Final = 4096
 # What XML 1.0 has no way to write (W3C: Extensible Markup Language 1.0, production 2).
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def _without_slash(url: str) -> str:
-    return url.rstrip("/")
 
 
 @frozen(kw_only=True)
@@ -57,7 +51,7 @@ class Twiml:
         language, voice: of Twilio's own voice, heard where there is no sound for a prompt.
     """
 
-    public_url: str = field(converter=_without_slash)
+    public_url: str = field(converter=without_slash)
     language: str = "es-MX"
     voice: str = "Polly.Mia-Neural"
 
@@ -80,8 +74,6 @@ class Twiml:
                 self._menu(response, document)
             case HoldMusic():
                 response.play(document.url, loop=0)
-            case Refusal():
-                response.reject(reason="busy" if document.is_busy else "rejected")
             case Nothing():
                 pass
             case _:
@@ -106,7 +98,8 @@ class Twiml:
             wait_url=self._url(paths.HOLD_MUSIC),
             wait_method="GET",
             status_callback=self._of_call(paths.CONFERENCE, document.live_call_id),
-            status_callback_event=_ROOM_EVENTS,
+            # One value of several words: the SDK would write a list as Python shows it.
+            status_callback_event=" ".join(ROOM_EVENTS),
         )
         response.append(dial)
 

@@ -1,7 +1,6 @@
 """The company's hold music: fetched from its URL, made fit for a telephone, and until then the daemon's own loop."""
 
 import io
-import struct
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from actors.alerts import Alerts
-from actors.live_call.mixing import RATE_HZ, encode
+from actors.live_call.mixing import RATE_HZ, encode, wav
 from actors.runtime.backoff import doubling_s
 from daemon.voice.hold_loop import BAND_HZ, RMS, hold_loop
 
@@ -33,7 +32,6 @@ _RMS_MIN: Final = 33.0
 _FULL_SCALE: Final = 32_768.0
 _READ_VALUES: Final = 2**18
 _WINDOW_SAMPLES: Final = 1_024
-_WAV_MULAW: Final = 7
 
 
 class MusicError(Exception):
@@ -80,7 +78,7 @@ class HoldMusic:
     arrived: trio.Event = field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.file = wav(self.samples)
+        self.file = wav(encode(self.samples))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled; tries again for as long as the music cannot be had, and has nothing to do after that."""
@@ -109,7 +107,7 @@ class HoldMusic:
 
 def _decoded(data: bytes, limits: MusicLimits) -> tuple[NDArray[np.int16], bytes]:
     samples = decode_music(data, limits)
-    return samples, wav(samples)
+    return samples, wav(encode(samples))
 
 
 # --- fetching ---
@@ -263,20 +261,3 @@ def _looped(samples: NDArray[np.int16]) -> NDArray[np.int16]:
     loop[:_SEAM_SAMPLES] = np.rint(body[:_SEAM_SAMPLES] * coming + tail * (1 - coming)).astype(np.int16)
     loop.flags.writeable = False
     return loop
-
-
-# --- a file ---
-
-
-def wav(samples: NDArray[np.int16]) -> bytes:
-    """A WAV file of mu-law (format 7) at 8,000 samples a second, one channel: what Twilio plays without converting.
-
-    As a format that is not PCM it has a `fact` chunk and a length, here 0, of its extension (Microsoft, Multimedia
-    Data Standards Update 3.0, 1994).
-    """
-    audio = encode(samples)
-    form = struct.pack("<4sIHHIIHHH", b"fmt ", 18, _WAV_MULAW, 1, RATE_HZ, RATE_HZ, 1, 8, 0)
-    fact = struct.pack("<4sII", b"fact", 4, len(audio))
-    data = struct.pack("<4sI", b"data", len(audio)) + audio + b"\0" * (len(audio) % 2)
-    body = b"WAVE" + form + fact + data
-    return struct.pack("<4sI", b"RIFF", len(body)) + body

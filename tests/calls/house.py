@@ -23,11 +23,11 @@ from typing_extensions import override
 from actors.alerts import Alerts
 from actors.conversation.texts import compile_text
 from actors.live_call import wording
+from actors.live_call.mixing import wav
 from actors.live_call.state import Mode
 from actors.metrics import NoMetrics
 from actors.runtime.supervisor import ChildSpec, RestartPolicy, Supervisor
 from daemon.adapters import TwilioApi, telephony
-from daemon.elevenlabs.sound_files import wav
 from daemon.lab.serving import LabAccount
 from daemon.lab.twilio.voice.mulaw import spoken_s, voice
 from daemon.live_calls import LiveCalls

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from trio.testing import MockClock
 
 from actors.alerts import Alerts
-from actors.live_call.mixing import RATE_HZ, encode
+from actors.live_call.mixing import RATE_HZ, encode, wav
 from daemon.lab.twilio.voice.mulaw import read_wav
 from daemon.voice.hold_loop import RMS, hold_loop
-from daemon.voice.music import HoldMusic, MusicError, MusicLimits, decode_music, fetch_music, wav
+from daemon.voice.music import HoldMusic, MusicError, MusicLimits, decode_music, fetch_music
 from tests.contract.scripted_server import Step, Stream, answer, hang, reset, scripted
 from tests.memory.clock import VirtualClock
 
@@ -161,7 +161,7 @@ def test_a_broken_file_is_music_or_refused(
 @pytest.mark.parametrize("length", [8_000, 8_001])
 def test_a_file_for_twilio_is_what_others_read(length: int) -> None:
     samples = hold_loop()[:length]
-    written = wav(samples)
+    written = wav(encode(samples))
     read = soundfile.SoundFile(io.BytesIO(written))
 
     assert (read.format, read.subtype, read.samplerate, read.channels) == ("WAV", "ULAW", RATE_HZ, 1)
@@ -208,12 +208,12 @@ async def test_the_company_s_music_takes_the_place_of_the_loop(
     async with scripted(sound(WAV)) as (script, origin), trio.open_nursery() as nursery:
         music = HoldMusic(url=f"{origin}/espera.wav?v=2", client=client, alerts=alerts, limits=LIMITS)
         assert music.samples is hold_loop()
-        assert music.file == wav(hold_loop())
+        assert music.file == wav(encode(hold_loop()))
         await nursery.start(music.run)
         await music.arrived.wait()
 
         assert np.array_equal(music.samples, decode_music(WAV))
-        assert music.file == wav(music.samples)
+        assert music.file == wav(encode(music.samples))
         assert [(seen.path, seen.query) for seen in script.seen] == [("/espera.wav", {"v": ["2"]})]
         assert not alerts.standing
         nursery.cancel_scope.cancel()

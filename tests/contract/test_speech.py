@@ -17,10 +17,11 @@ from trio.testing import MockClock
 from typing_extensions import override
 
 from actors.alerts import Alerts
+from actors.live_call.mixing import wav
 from actors.live_call.voice import Voice
 from daemon.clock import SystemClock
 from daemon.elevenlabs.rest import RestApi
-from daemon.elevenlabs.sound_files import SoundFiles, wav
+from daemon.elevenlabs.sound_files import SoundFiles
 from daemon.elevenlabs.speech import Speech
 from daemon.lab.elevenlabs.app import ElevenLabsLab
 from daemon.lab.twilio.voice.mulaw import NoSuchSoundError, read_wav

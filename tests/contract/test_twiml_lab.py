@@ -16,8 +16,8 @@ from actors.live_call.documents import (
     Document,
     HoldMusic,
     Menu,
+    Nothing,
     Prompt,
-    Refusal,
     SpokenEnd,
     Voicemail,
 )
@@ -260,16 +260,19 @@ async def test_the_menu_is_answered_by_a_key_or_by_none(
         assert len(paper.engine.asked[paths.MENU_CHOICE]) == 1
 
 
-async def test_a_refused_caller_hears_a_busy_line_and_is_not_answered(autojump_clock: MockClock) -> None:
-    async with on_paper(answers({"/incoming": Refusal()})) as paper:
+async def test_a_caller_for_whom_there_is_nothing_to_do_is_let_go(autojump_clock: MockClock) -> None:
+    async with on_paper(answers({"/incoming": Nothing()})) as paper:
         caller = paper.call_in()
         await caller.ended.wait()
 
-        assert caller.call.status is CallStatus.BUSY
-        assert not caller.answered.is_set()
+        assert caller.call.status is CallStatus.COMPLETED
         # What the number itself tells, without our ids.
         report = read_last(paper, "/number-status", read_leg_report)
-        assert (report.call_sid, report.status, report.live_call_id) == (caller.sid, LegStatus.BUSY, None)
+        assert (report.call_sid, report.status, report.live_call_id) == (
+            caller.sid,
+            LegStatus.COMPLETED,
+            None,
+        )
 
 
 class TestLostStream:

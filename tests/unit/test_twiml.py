@@ -18,7 +18,6 @@ from actors.live_call.documents import (
     Menu,
     Nothing,
     Prompt,
-    Refusal,
     SpokenEnd,
     Voicemail,
 )
@@ -197,8 +196,6 @@ def test_a_menu_without_a_key_is_a_choice_too() -> None:
     [
         (HoldMusic(MUSIC), [("Play", {"loop": "0"}, MUSIC)]),
         (SpokenEnd(), [("Hangup", {})]),
-        (Refusal(), [("Reject", {"reason": "busy"})]),
-        (Refusal(is_busy=False), [("Reject", {"reason": "rejected"})]),
         (Nothing(), []),
     ],
 )
