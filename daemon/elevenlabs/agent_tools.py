@@ -153,8 +153,14 @@ def _rules(*, required: Sequence[str], properties: Mapping[str, Any], answer_s: 
             wants=at_least(answer_s, unless=-1),
             why="the agent takes an answer that is on its way for a failure",
         ),
-        Rule(path="parameters.type", wants=exactly("object"), why=unheard, is_vital=always),
-        Rule(path="parameters.properties", wants=having(properties), why=unheard, is_vital=always),
+        *(
+            [
+                Rule(path="parameters.type", wants=exactly("object"), why=unheard, is_vital=always),
+                Rule(path="parameters.properties", wants=having(properties), why=unheard, is_vital=always),
+            ]
+            if properties
+            else []
+        ),
         *([Rule(path="parameters.required", wants=including(*required), why=unheard)] if required else []),
     )
 
@@ -208,6 +214,6 @@ WANTED_TOOLS: Final = (
             "un recado."
         ),
         required=[],
-        properties={"summary": _text("De qué trata el recado, en una frase.")},
+        properties={},
     ),
 )

@@ -139,11 +139,11 @@ def _advisor(context: CallContext, text: str) -> Iterator[Step]:
         yield Say(_connecting(_first_name(name) if found == _SOMEBODY and name is not None else found))
 
 
-def _message(context: CallContext, text: str) -> Iterator[Step]:
+def _message(context: CallContext, _: str) -> Iterator[Step]:
     if TAKE_MESSAGE not in context.tools:
         yield Say("Listo, le paso su recado al equipo.")
         return
-    yield CallTool(TAKE_MESSAGE, {"summary": text})
+    yield CallTool(TAKE_MESSAGE, {})
     if _is_refusal(context.tool_results[-1]):
         yield Say(f"Disculpe, ahora mismo no puedo tomar su mensaje. {_ANYTHING_ELSE}")
     else:
