@@ -15,9 +15,10 @@ from quart import Response, websocket
 from daemon.lab.elevenlabs import wire
 from daemon.lab.elevenlabs.agents import Agent, Document, filled_in, merged, missing_variables
 from daemon.lab.elevenlabs.brain import Brain, CallContext
-from daemon.lab.elevenlabs.conversations import Analysis, Conversation, Status
+from daemon.lab.elevenlabs.conversations import Conversation, Status
 from daemon.lab.elevenlabs.listener import Listener
 from daemon.lab.elevenlabs.loose import as_mapping
+from daemon.lab.elevenlabs.recap import recap
 from daemon.lab.elevenlabs.session import QUOTA_AT_START, Ending, Session, SocketTiming, Turn, TurnKind
 from daemon.lab.elevenlabs.speaker import Speaker
 from daemon.lab.elevenlabs.wire import BadFrame, Frame
@@ -279,7 +280,7 @@ class AgentSocket:
         if not conversation.termination_reason:
             conversation.termination_reason = _termination_reason(session.ending)
         self.world.end_conversation(
-            conversation, _chat_analysis(conversation), analysis_delay_s=self.timing.analysis_delay_s
+            conversation, recap(conversation), analysis_delay_s=self.timing.analysis_delay_s
         )
 
 
@@ -321,16 +322,4 @@ def _context(
         },
         prompt=filled_in(settings["agent"]["prompt"]["prompt"] or "", variables),
         tools=frozenset(world.tool_configs(agent)),
-    )
-
-
-def _chat_analysis(conversation: Conversation) -> Analysis:
-    asked = [entry["message"] for entry in conversation.transcript if entry["role"] == "user"]
-    summary = f"El cliente escribió {len(asked)} mensajes." + (f" Empezó con: {asked[0]}" if asked else "")
-    return Analysis(
-        summary=summary,
-        title="Conversación por chat",
-        successful="success" if asked else "unknown",
-        collected=dict.fromkeys(conversation.field_schemas),
-        sentiment="neutral",
     )
