@@ -14,8 +14,9 @@ import click
 import trio
 
 from daemon.bootstrap import open_daemon
-from daemon.cli.demo_call import CALL_CONFIG, play_call, show_follow_up
+from daemon.cli.demo_call import RING_S, play_call, show_follow_up
 from daemon.cli.demo_talk import Stage, Talk, play, talk_with_terminal, verify
+from daemon.cli.lab import lab_settings
 from daemon.cli.options import log_to_terminal
 from daemon.lab.serving import LabAccount, open_lab
 from daemon.lifecycle import Lifecycle, obey_signals
@@ -26,9 +27,6 @@ CONFIG = """
 coalesce_s = 0.4
 [monitor]
 poll_every_s = 1.0
-[whatsapp]
-opening_template_sid = "{template_sid}"
-opening_template_variables = {{ "1" = "{{{{ name or 'cliente' }}}}", "2" = "{{{{ summary or 'su consulta' }}}}" }}
 [log]
 level = "warning"
 """
@@ -119,9 +117,9 @@ async def _perform_call(folder: Path, stage: Stage) -> None:
 def _settings(folder: Path, environment: dict[str, str], admin_port: int, account: LabAccount) -> Settings:
     config = folder / "config.toml"
     config.write_text(
-        CONFIG.format(template_sid=account.opening_template_sid)
-        + CALL_CONFIG
-        + f'[admin]\nport = {admin_port}\n[store]\ndata_dir = "{folder / "data"}"\n',
+        CONFIG
+        + lab_settings(account, admin_port=admin_port, ring_timeout_s=RING_S)
+        + f'[store]\ndata_dir = "{folder / "data"}"\n',
         encoding="utf-8",
     )
     return load_settings(config, {"PATH": os.environ.get("PATH", ""), **environment})

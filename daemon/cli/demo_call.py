@@ -32,17 +32,6 @@ _REST_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.5
 _SILENCE_MAX_S: Final = 5.0
 
-CALL_CONFIG: Final = f"""
-[transfer]
-ring_timeout_s = {RING_S}
-[[transfer.advisors]]
-name = "{_FIRST_NAME}"
-phone = "{FIRST}"
-[[transfer.advisors]]
-name = "{_SECOND_NAME}"
-phone = "{SECOND}"
-"""
-
 _CALLER_SCRIPT: Final = Script(
     steps=(
         Step(

@@ -20,7 +20,11 @@ HOST = "127.0.0.1"
 # A simulator is made to be pushed: more connections than a daemon takes, and nobody is cut off for thinking.
 LIMITS = ServerLimits(connections_max=20_000, backlog=4096, head_timeout_s=60.0, drain_s=0.2)
 
-OPENING_TEMPLATE = "¡Hola, {{1}}! Hace un momento hablamos de: {{2}} ¿Le parece si seguimos por aquí?"
+OPENING_TEMPLATE = (
+    "¡Hola, {{1}}! Hace un momento hablamos por teléfono. {{2}} ¿Le parece si seguimos por aquí?"
+)
+REOPEN_TEMPLATE = "Hola, {{1}}. Tengo una respuesta para usted. ¿Seguimos por aquí?"
+MESSAGE_TEMPLATE = "{{1}} le dejó un mensaje de voz. Puede oírlo aquí: {{2}}"
 
 
 @frozen(kw_only=True)
@@ -37,6 +41,8 @@ class LabAccount:
     voice_number: str = "+525550000000"
     twiml_app_sid: str = "AP" + "2cd3" * 8
     opening_template_sid: str = "HX" + "0be1" * 8
+    reopen_template_sid: str = "HX" + "1be2" * 8
+    message_template_sid: str = "HX" + "2be3" * 8
     tool_token: str = "lab-tool-token-of-relevo"  # noqa: S105
 
     def environment(self, *, elevenlabs_url: str, twilio_url: str) -> Mapping[str, str]:
@@ -144,7 +150,11 @@ def _twilio(account: LabAccount, spoken: Spoken, public_url: str | None, seed: i
         senders=[account.whatsapp_from],
         incoming_url=f"{public_url}/api/webhook/twilio/incoming" if public_url is not None else None,
         seed=seed,
-        templates=[Template(sid=account.opening_template_sid, body=OPENING_TEMPLATE)],
+        templates=[
+            Template(sid=account.opening_template_sid, body=OPENING_TEMPLATE),
+            Template(sid=account.reopen_template_sid, body=REOPEN_TEMPLATE),
+            Template(sid=account.message_template_sid, body=MESSAGE_TEMPLATE),
+        ],
         numbers=numbers,
         applications=applications,
         spoken=spoken,

@@ -10,7 +10,6 @@ from attrs import evolve
 from trio.testing import MockClock
 
 from daemon.cli.demo_call import (
-    CALL_CONFIG,
     CALLER,
     FIRST,
     RING_S,
@@ -27,7 +26,6 @@ from daemon.lab.serving import Lab, LabAccount
 from daemon.lab.twilio.books import VoiceEvent
 from daemon.lab.twilio.voice.legs import Fetch, Leg
 from daemon.lab.twilio.voice.mulaw import read_wav
-from daemon.settings import load_settings
 from tests.contract.lab_twilio_talk import paper_with, sleep
 from tests.contract.lab_twilio_voice import APP, OURS, PAPER, Paper, on_paper, order
 
@@ -170,20 +168,6 @@ async def test_a_call_that_goes_on_for_ever_is_ended(autojump_clock: MockClock) 
         with pytest.raises(CommandFailedError, match="not over within 180 s"):
             await perform_call(lab, lambda _: None)
         assert paper.leg_of(CALLER).call.over
-
-
-def test_the_advisors_are_settings_that_a_daemon_reads(tmp_path: Path) -> None:
-    config = tmp_path / "config.toml"
-    config.write_text(CALL_CONFIG, encoding="utf-8")
-    environment = {
-        **LabAccount().environment(elevenlabs_url="http://127.0.0.1:1", twilio_url="http://127.0.0.1:2")
-    }
-    settings = load_settings(
-        config, {**environment, "BASE_PUBLIC_URL": "http://127.0.0.1:3", "RELEVO_ADMIN_TOKEN": "a" * 16}
-    )
-
-    assert [advisor.phone for advisor in settings.transfer.advisors] == [FIRST, SECOND]
-    assert settings.transfer.ring_timeout_s == RING_S
 
 
 def _operator(call: PlayedCall) -> VoiceEvent:
