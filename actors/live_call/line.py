@@ -130,21 +130,8 @@ class AgentSpoke:
     """The agent begins to speak, for the first time in a session or since it was given a prompt or a tool's answer."""
 
 
-@frozen
-class CallerSpoke:
-    """The agent has understood something that the caller said."""
-
-
 LineEvent: TypeAlias = (
-    LineOpened
-    | LineClosed
-    | SessionBegan
-    | SessionEnded
-    | ToolAsked
-    | KeyPressed
-    | Heard
-    | AgentSpoke
-    | CallerSpoke
+    LineOpened | LineClosed | SessionBegan | SessionEnded | ToolAsked | KeyPressed | Heard | AgentSpoke
 )
 
 Report: TypeAlias = Callable[[LineEvent], None]

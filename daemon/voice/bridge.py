@@ -18,14 +18,12 @@ from actors.agent_events import (
     AgentAudio,
     AgentEvent,
     AgentInterrupted,
-    PersonSaid,
     SessionOpened,
     SessionPlan,
     ToolCalled,
 )
 from actors.live_call.line import (
     AgentSpoke,
-    CallerSpoke,
     Heard,
     KeyPressed,
     Line,
@@ -398,8 +396,6 @@ class Bridge:
                         expects_response=event.expects_response,
                     )
                 )
-            case PersonSaid():
-                self._tell(CallerSpoke())
             case SessionOpened(session=session):
                 talk.begin(session)
                 self._tell(SessionBegan(session.conversation_id))

@@ -26,7 +26,6 @@ from actors.agent_events import (
 )
 from actors.live_call.line import (
     AgentSpoke,
-    CallerSpoke,
     Heard,
     KeyPressed,
     LineClosed,
@@ -324,8 +323,7 @@ async def test_what_the_agent_asks_and_understands_is_told(autojump_clock: MockC
         call.bridge.answer_tool("c1", "llamando", is_error=False)
         await trio.sleep(0.1)
 
-    assert call.events[2:4] == [
-        CallerSpoke(),
+    assert call.events[2:3] == [
         ToolAsked(
             name="request_advisor", call_id="c1", parameters={"reason": "precio"}, expects_response=True
         ),
@@ -458,7 +456,8 @@ async def test_a_lost_session_is_told_and_another_takes_its_place(autojump_clock
 
 
 async def test_another_session_closes_the_first_and_hears_nothing_of_it(autojump_clock: MockClock) -> None:
-    agent = MemoryAgent(close_s=0.5, last_words=[audio(9), PersonSaid(text="tarde")])
+    asked = ToolCalled(name="take_message", call_id="c9", parameters={}, expects_response=True, event_id=9)
+    agent = MemoryAgent(close_s=0.5, last_words=[audio(9), asked])
     async with calling(agent=agent) as call:
         first = await call.begun()
         call.bridge.tell_agent(context="to the first")
@@ -471,7 +470,7 @@ async def test_another_session_closes_the_first_and_hears_nothing_of_it(autojump
         await trio.sleep(1)
         assert not first.is_open
         assert [session.informed for session in agent.sessions] == [[], ["to the last"]]
-        assert call.told(SessionEnded) == call.told(CallerSpoke) == []
+        assert call.told(SessionEnded) == call.told(ToolAsked) == []
         assert call.stream.sent == []
 
 

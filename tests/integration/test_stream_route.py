@@ -16,7 +16,6 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnec
 from actors.agent_events import SessionPlan
 from actors.live_call.line import (
     AgentSpoke,
-    CallerSpoke,
     Heard,
     KeyPressed,
     Line,
@@ -234,7 +233,6 @@ async def test_a_caller_and_the_agent_hear_each_other() -> None:
     assert isinstance(opened, LineOpened)
     assert (opened.token, opened.call_sid, isinstance(began, SessionBegan)) == (TOKEN, leg.sid, True)
     assert desk.told(AgentSpoke)
-    assert desk.told(CallerSpoke) == [CallerSpoke()]
     assert desk.events[-1] == LineClosed(LineEnd.STOPPED)
 
 
