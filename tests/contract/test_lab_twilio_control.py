@@ -15,6 +15,7 @@ async def test_the_lab_says_that_it_is_there() -> None:
         answer = await bench.http.get("/lab", auth=None)
 
     assert answer.json()["ok"] is True
+    assert (answer.json()["calls"], answer.json()["calls_now"]) == (0, 0)
     assert (answer.json()["account_sid"], answer.json()["senders"]) == (ACCOUNT_SID, [SENDER])
 
 

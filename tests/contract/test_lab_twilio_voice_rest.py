@@ -269,20 +269,51 @@ async def test_numbers_and_applications_are_had_over_the_control_routes() -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status"),
+    ("method", "path", "body", "status", "sentence"),
     [
-        ("POST", "/lab/calls/CA0/hangup", None, 404),
-        ("POST", "/lab/calls", {"sender": CALLER, "script": {"steps": [{"at": "noon"}]}}, 400),
-        ("POST", "/lab/calls", {"sender": CALLER, "to": "+1"}, 400),
-        ("PUT", "/lab/lines/1", {"calls": [{"answers": "ghost"}]}, 400),
+        ("POST", "/lab/calls/CA0/hangup", None, 404, "no call CA0"),
+        (
+            "POST",
+            "/lab/calls",
+            {"sender": CALLER, "script": {"steps": [{"at": "noon"}]}},
+            400,
+            "no moment 'noon'; there are: dialing, ",
+        ),
+        ("POST", "/lab/calls", {"sender": CALLER, "to": "+1"}, 400, "no number +1"),
+        ("POST", "/lab/calls", {"sender": "abc"}, 400, "'abc' is no telephone"),
+        ("POST", "/lab/calls", {"from": CALLER}, 400, "no such field: from; there are: sender, to, script"),
+        ("PUT", "/lab/lines/banana", {"calls": [{}]}, 400, "'banana' is no telephone"),
+        ("PUT", "/lab/numbers/banana", {"voice_url": "http://127.0.0.1:1"}, 400, "'banana' is no telephone"),
+        (
+            "PUT",
+            f"/lab/lines/{ADVISOR}",
+            {"calls": [{"answers": "ghost"}]},
+            400,
+            "'ghost' is not a valid Answers; there are: person, machine, ",
+        ),
     ],
 )
-async def test_wrong_orders_are_refused(method: str, path: str, body: Any, status: int) -> None:
+async def test_wrong_orders_are_refused(
+    method: str, path: str, body: Any, status: int, sentence: str
+) -> None:
     async with on_sockets() as bench:
         answer = await bench.http.request(method, path, json=body)
 
     assert answer.status_code == status
-    assert "error" in answer.json()
+    assert sentence in answer.json()["error"]
+
+
+async def test_the_lab_tells_how_many_calls_it_has_seen() -> None:
+    async with on_sockets({"/incoming": ROOM}) as bench:
+        caller = bench.call_in()
+        await bench.until("joined", caller)
+        seen = (await bench.http.get("/lab")).json()
+        await bench.http.post(f"/lab/calls/{caller.sid}/hangup")
+        await bench.until("ended", caller)
+        later = (await bench.http.get("/lab")).json()
+
+    assert [seen[name] for name in ("calls", "calls_now", "conferences", "conferences_now")] == [1, 1, 1, 1]
+    assert [later[name] for name in ("calls", "calls_now", "conferences_now")] == [1, 0, 0]
 
 
 async def test_a_reset_breaks_everything_off() -> None:

@@ -221,6 +221,7 @@ class TwilioLab:
             clock=self.clock,
             faults=self.faults,
             reset=self.reset,
+            telephone=self.voice.counts,
         )
         account = account_blueprint(self.edge, AccountRoutes(self.account))
         controls = control_blueprint(control), voice_blueprint(self.voice)

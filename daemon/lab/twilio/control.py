@@ -103,6 +103,7 @@ class Control:
     clock: LabClock
     faults: Faults
     reset: Callable[[], None]
+    telephone: Callable[[], Mapping[str, int]]
 
 
 def control_blueprint(control: Control) -> Blueprint:
@@ -192,7 +193,7 @@ def _add_fault_routes(blueprint: Blueprint, control: Control) -> None:
 def _add_setting_routes(blueprint: Blueprint, control: Control) -> None:
     @blueprint.get("")
     async def health() -> Response:
-        """200 while the simulator answers, with what it is."""
+        """200 while the simulator answers, with what it is and a few counts."""
         return jsonify(
             ok=True,
             account_sid=control.account.sid,
@@ -200,6 +201,8 @@ def _add_setting_routes(blueprint: Blueprint, control: Control) -> None:
             incoming=asdict(control.account.incoming),
             now=control.clock.now().isoformat(),
             messages=len(control.world.messages),
+            webhooks=len(control.books.webhooks),
+            **control.telephone(),
         )
 
     @blueprint.put("/incoming")

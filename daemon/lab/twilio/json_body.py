@@ -1,9 +1,12 @@
 """The bodies of the control routes: JSON into the classes that say what may stand in it."""
 
 import json
+from enum import Enum
 from typing import Any, Final, TypeVar
 
-from cattrs import BaseValidationError, Converter, transform_error
+from attrs import fields
+from cattrs import BaseValidationError, Converter, ForbiddenExtraKeysError, transform_error
+from cattrs.v import format_exception
 from quart import request
 
 Wanted = TypeVar("Wanted")
@@ -33,4 +36,16 @@ async def read_body(wanted: type[Wanted]) -> Wanted:
         return _converter.structure(value, wanted)
     except BaseValidationError as error:
         # As one plain exception: Quart on trio takes a group apart to look for handlers of its members.
-        raise ValueError("; ".join(transform_error(error))) from None
+        raise ValueError("; ".join(transform_error(error, format_exception=_sentence))) from None
+
+
+def _sentence(error: BaseException, wanted: type | None) -> str:
+    """What is wrong with one value, and what may stand there."""
+    if isinstance(error, ForbiddenExtraKeysError):
+        names = ", ".join(field.name for field in fields(error.cl))
+        return f"no such field: {', '.join(sorted(error.extra_fields))}; there are: {names}"
+    if isinstance(wanted, type) and issubclass(wanted, Enum) and isinstance(error, ValueError):
+        return f"{error}; there are: {', '.join(one.value for one in wanted)}"
+    if type(error) is ValueError:
+        return str(error)
+    return format_exception(error, wanted)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import inf
 
-from attrs import asdict, define, frozen
+from attrs import Attribute, asdict, define, field, frozen
 from quart import Blueprint, Response, jsonify, request
 
 from daemon.lab.twilio.account import Application, IncomingNumber
@@ -13,13 +13,27 @@ from daemon.lab.twilio.voice.legs import Leg
 from daemon.lab.twilio.voice.mulaw import wav
 from daemon.lab.twilio.voice.script import Script
 from daemon.lab.twilio.voice.side import NoSuchCallError, VoiceSide
+from daemon.lab.twilio.whatsapp.people import NUMBER
+
+
+def _need_telephone(address: str) -> None:
+    """
+    Raises:
+        ValueError: nobody can have that as an address.
+    """
+    if not (NUMBER.fullmatch(address) or address.startswith(("sip:", "client:"))):
+        raise ValueError(f"{address!r} is no telephone: give a number like +525512345678, sip:… or client:…")
+
+
+def _is_telephone(_: object, __: "Attribute[str]", address: str) -> None:
+    _need_telephone(address)
 
 
 @frozen(kw_only=True)
 class CallInBody:
     """An inbound call: from whom, to which of our numbers (the first), and what the caller does."""
 
-    sender: str
+    sender: str = field(validator=_is_telephone)
     to: str | None = None
     script: Script | None = None
 
@@ -82,6 +96,7 @@ def _add_account_routes(blueprint: Blueprint, voice: VoiceSide) -> None:
     async def number(phone_number: str) -> Response:
         """Have a telephone number. Body: `{"voice_url": …, "status_callback": …}`; answers with its SID."""
         asked = await read_body(VoiceUrlBody)
+        _need_telephone(phone_number)
         others = [one for one in account.numbers if one.phone_number != phone_number]
         bought = IncomingNumber(phone_number=phone_number, **asdict(asked))
         account.numbers = [*others, bought]
@@ -106,6 +121,7 @@ def _add_person_routes(blueprint: Blueprint, voice: VoiceSide) -> None:
     async def line(number: str) -> Response:
         """Say who answers at a number. Body: `{"calls": [{"answers": "busy"}, {"answer_after_s": 2}]}`."""
         asked = await read_body(LineBody)
+        _need_telephone(number)
         voice.script(number, *asked.calls)
         return jsonify(number=number, calls=len(asked.calls))
 

@@ -1,5 +1,6 @@
 """The voice side, put together on the same account, clock, schedule, courier and edge as the WhatsApp side."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -128,6 +129,18 @@ class VoiceSide:
     def agent_said(self, words: str) -> None:
         """As `agent_speaks`, when it has been heard to the end."""
         self.ground.moments.tell("agent_said", "", AGENT, words)
+
+    def counts(self) -> Mapping[str, int]:
+        """How many calls (legs), conferences and recordings there were, and how many of them go on."""
+        calls = [leg.call for leg in self.exchange.legs.values()]
+        rooms = list(self.rooms.rooms.values())
+        return {
+            "calls": len(calls),
+            "calls_now": sum(not call.over for call in calls),
+            "conferences": len(rooms),
+            "conferences_now": sum(room.ended is None for room in rooms),
+            "recordings": len(self.recorder.recordings),
+        }
 
     def blueprints(self, edge: Edge) -> list[Blueprint]:
         calls = CallRoutes(self.ground, self.exchange)
