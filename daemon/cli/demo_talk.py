@@ -36,8 +36,10 @@ class Stage:
 
     def introduce(self) -> None:
         host, port = self.admin
-        click.echo(f"  admin status   http://{host}:{port}/admin/status")
-        click.echo(f"                 curl -H 'Authorization: Bearer {self.settings.secrets.admin_token}' …")
+        token = self.settings.secrets.admin_token
+        click.echo(f"  admin page     http://{host}:{port}/admin   token: {token}")
+        click.echo("  status         ", nl=False)
+        click.echo(f"curl -H 'Authorization: Bearer {token}' http://{host}:{port}/admin/status")
         click.echo(f"  ElevenLabs lab {self.lab.elevenlabs_url}/lab")
         click.echo(f"  Twilio lab     {self.lab.twilio_url}/lab")
         click.echo()

@@ -1,5 +1,7 @@
 """A picture of a call: who heard what when, leg by leg. Drawn by matplotlib, which is an extra."""
 
+import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import pairwise
@@ -17,6 +19,8 @@ from daemon.masking import mask_phone
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# A file whose name says nothing: a sentence kept under its hash.
+_HASHED: Final = re.compile(r"[0-9a-f]{16,}\.\w+")
 # Pieces of one sound that are closer are one.
 SEAM_S: Final = 0.12
 
@@ -67,8 +71,10 @@ _SHOWN: Final = frozenset(
         "ended",
     }
 )
-_INCHES_PER_S: Final = 0.3
-_LETTERS_PER_INCH: Final = 18
+_INCHES_PER_S: Final = 0.4
+# Of seven points, as wide letters on the whole are.
+_LETTERS_PER_INCH: Final = 15
+_LINES_IN_BAR: Final = 2
 _WIDTH_INCHES: Final = (12.0, 60.0)
 _LANE_INCHES: Final = 0.35
 _GROUP_INCHES: Final = 0.75
@@ -177,6 +183,8 @@ def draw(scene: Scene, file: Path, title: str = "") -> None:
 
 
 def _draw_row(axes: "Axes", row: Row, letters_per_s: float) -> None:
+    from matplotlib.transforms import Bbox, TransformedBbox  # noqa: PLC0415 - an extra
+
     axes.set_title(row.title, loc="left", fontsize=10)
     axes.set_yticks(range(len(row.lanes)), [lane.value for lane in row.lanes])
     axes.set_ylim(max(1, len(row.lanes)) - 0.4, -0.9)
@@ -185,8 +193,12 @@ def _draw_row(axes: "Axes", row: Row, letters_per_s: float) -> None:
         for bar in bars:
             length_s = bar.end_s - bar.start_s
             axes.broken_barh([(bar.start_s, length_s)], (place - 0.35, 0.7), color=_COLORS[lane])
-            text = _clipped(bar.label, length_s * letters_per_s)
-            axes.text(bar.start_s + 0.05, place, text, fontsize=7, va="center", clip_on=True)
+            text = fitted(bar.label, length_s * letters_per_s)
+            written = axes.text(bar.start_s + 0.05, place, text, fontsize=7, va="center", linespacing=1.0)
+            # Wide letters may need more room than there is.
+            box = Bbox.from_bounds(bar.start_s, place - 0.5, length_s, 1.0)
+            written.set_clip_box(TransformedBbox(box, axes.transData))
+            written.set_clip_on(True)
     for stroke in row.strokes:
         axes.axvline(stroke.at_s, color="black", linewidth=0.8, alpha=0.6)
     for label in labels_of(row.strokes, letters_per_s):
@@ -270,8 +282,11 @@ def _words_at(said: Sequence[Bar], at_s: float) -> str:
 
 
 def _label(entry: Heard) -> str:
-    """Of a sound that was played only the file's name."""
-    return entry.label.rpartition("/")[2] if "://" in entry.label else entry.label
+    """Of a sound that was played only the file's name, if that says anything."""
+    if "://" not in entry.label:
+        return entry.label
+    name = entry.label.rpartition("/")[2]
+    return "a spoken sentence" if _HASHED.fullmatch(name) else name
 
 
 def _strokes(voice: VoiceSide, leg: Leg, begin_s: float, end_s: float) -> Sequence[Stroke]:
@@ -283,9 +298,10 @@ def _strokes(voice: VoiceSide, leg: Leg, begin_s: float, end_s: float) -> Sequen
     ]
 
 
-def _clipped(text: str, letters: float) -> str:
-    """As much of a text as there is room for."""
+def fitted(text: str, letters: float) -> str:
+    """As much of a text as there is room for, on two lines."""
     room = int(letters)
-    if len(text) <= room:
-        return text
-    return f"{text[: room - 1].rstrip()}…" if room > 1 else ""
+    if room < 2:
+        return ""
+    lines = textwrap.wrap(text, room, max_lines=_LINES_IN_BAR, placeholder="…")
+    return "\n".join(lines)

@@ -17,16 +17,17 @@ from daemon.lab.picture import (
     Scene,
     Stroke,
     draw,
+    fitted,
     labels_of,
     legs_around,
     scene_of,
 )
 from daemon.lab.twilio.voice.audible import Kind, Part, Signal
 from daemon.lab.twilio.voice.legs import Fetch, Leg
-from daemon.lab.twilio.voice.mulaw import SILENT, mix, tone
+from daemon.lab.twilio.voice.mulaw import SILENT, mix, tone, wav
 from daemon.lab.twilio.voice.script import Script, Step
 from tests.contract.lab_twilio_talk import paper_with, sleep, talking
-from tests.contract.lab_twilio_voice import ADVISOR, PAPER, Paper, on_paper, order
+from tests.contract.lab_twilio_voice import ADVISOR, PAPER, Paper, Told, on_paper, order
 
 ACCEPTED = "<Dial><Conference beep='false' participantLabel='advisor'>sala</Conference></Dial>"
 
@@ -120,6 +121,30 @@ def test_names_that_would_stand_on_each_other_stand_together() -> None:
         Stroke(1.0, "ringing, answered, joined"),
         Stroke(9.0, "left"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "letters", "shown"),
+    [
+        ("Buenas tardes", 20.0, "Buenas tardes"),
+        ("Buenas tardes, soy Marta Ruiz", 14.9, "Buenas tardes,\nsoy Marta Ruiz"),
+        ("Buenas tardes, soy Marta Ruiz y quiero", 14.0, "Buenas tardes,\nsoy Marta…"),
+        ("Buenas", 1.9, ""),
+    ],
+)
+def test_words_stay_in_their_box(text: str, letters: float, shown: str) -> None:
+    assert fitted(text, letters) == shown
+
+
+async def test_a_file_that_is_named_by_a_hash_goes_without_it(autojump_clock: MockClock) -> None:
+    name = f"{'0a' * 16}.wav"
+    pages: dict[str, Told] = {"/incoming": f"<Play>/{name}</Play>", f"/{name}": wav(tone(440, 2.0))}
+    async with on_paper(pages) as paper:
+        caller = paper.call_in()
+        await caller.ended.wait()
+        [row] = scene_of(paper.lab.voice, [caller]).rows
+
+    assert {bar.label for bar in row.lanes[Lane.ANNOUNCEMENT]} == {"a spoken sentence"}
 
 
 def test_it_is_drawn(tmp_path: Path) -> None:
