@@ -12,7 +12,7 @@ from daemon.cli.failure import CommandFailedError
 from daemon.cli.options import config_option, settings_for
 from daemon.cli.screen import open_console, styled
 
-_WATCHERS = ("monitor", "outbox", "holds", "recovery", "inbox_check", "reaper")
+_WATCHERS = ("monitor", "outbox", "holds", "recovery", "inbox_check", "reaper", "transfer")
 
 
 @click.command()
@@ -40,7 +40,10 @@ def _show(report: dict[str, Any]) -> None:
     )
     table = Table("watcher", "state", "restarts", "", box=None, pad_edge=False)
     for name in _WATCHERS:
-        watcher = actors[name]
+        watcher = actors.get(name)
+        # Where no agent speaks there are no live calls to look after.
+        if watcher is None or not watcher.get("configured", True):
+            continue
         table.add_row(
             name,
             styled("IS RUNNING", "green") if watcher["alive"] else styled("NOT RUNNING", "red"),
