@@ -73,29 +73,25 @@ TOOL_RECORDING: Final = "Dígale a la persona que enseguida podrá dejar su mens
 TOOL_NOT_NOW: Final = "Ahora no es posible. Siga con la conversación."
 
 TOLD_CALLING: Final = (
-    "[Aviso del sistema] Se está llamando al asesor {{ advisor }}. Dígale a la persona que la está comunicando y que "
-    "espere un momento."
+    "[Aviso del sistema] Se está llamando a {{ advisor }}. Dígale a la persona que la está comunicando y que espere un "
+    "momento."
 )
 TOLD_NOBODY: Final = (
     "[Aviso del sistema] No hay ningún asesor disponible. Dígaselo a la persona y ofrézcale dejar un mensaje."
 )
 TOLD_MISSED: Final = (
-    "[Aviso del sistema] El asesor {{ advisor }} "
-    "{% if missed == 'busy' %}está ocupado{% elif missed == 'failed' %}no está disponible{% else %}no contestó{% endif %}. "
+    "[Aviso del sistema] {{ advisor }} "
+    "{% if missed == 'busy' %}no puede contestar, porque tiene la línea ocupada"
+    "{% elif missed == 'failed' %}no está disponible{% else %}no contestó{% endif %}. "
     "Dígaselo a la persona y ofrézcale probar con otro asesor o dejar un mensaje."
 )
-TOLD_JOINED: Final = (
-    "[Aviso del sistema] El asesor {{ advisor }} ya está en la línea. Despídase en una sola frase: usted sale de la "
-    "llamada."
-)
-TOLD_LEFT: Final = (
-    "[Aviso del sistema] El asesor {{ advisor }} ya colgó. Pregúntele a la persona si necesita algo más."
-)
+TOLD_JOINED: Final = "[Aviso del sistema] {{ advisor }} ya está en la línea. Despídase en una sola frase: usted sale de la llamada."
+TOLD_LEFT: Final = "[Aviso del sistema] {{ advisor }} ya colgó. Pregúntele a la persona si necesita algo más."
 
 BACK_AFTER_LOSS: Final = "Disculpe, se cortó un momento. Aquí sigo con usted."
 BACK_AFTER_MISSED: Final = (
-    "{{ advisor or 'El asesor' }} "
-    "{% if missed == 'busy' %}está ocupado{% else %}no logró contestar{% endif %}. "
+    "{{ advisor or 'La persona a la que llamamos' }} "
+    "{% if missed == 'busy' %}tiene la línea ocupada{% else %}no logró contestar{% endif %}. "
     "¿Quiere que le deje su recado, o prefiere que pruebe con otro asesor?"
 )
 BACK_AFTER_ADVISOR: Final = "Aquí sigo con usted. ¿Le puedo ayudar en algo más?"
@@ -107,6 +103,6 @@ NOTICE: Final = (
 NOTICE_NAME: Final = "{{ name or 'Un cliente' }}"
 NOTICE_LINK: Final = "{{ link or '-' }}"
 
-NOTE_TALKED: Final = "En la llamada habló con el asesor {{ advisor }}."
-NOTE_MISSED: Final = "En la llamada se buscó al asesor {{ advisor }}, que no se encontraba disponible."
+NOTE_TALKED: Final = "En la llamada habló con {{ advisor }}."
+NOTE_MISSED: Final = "En la llamada se buscó a {{ advisor }}, que no se encontraba disponible."
 NOTE_MESSAGE: Final = "En la llamada dejó un mensaje de voz{% if advisor %} para {{ advisor }}{% endif %}."

@@ -1,14 +1,15 @@
 """What the voice agent is told of who calls, and who goes on in WhatsApp of what happened."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from actors.calls import CallOutcome
 from actors.live_call.ports import CallerHistory, LiveCall
 from actors.live_call.session_plan import note_of, session_plan
 from actors.live_call.state import Attempt, CallState, Missed, Mode, Opening
-from actors.live_call.wording import Words
+from actors.live_call.wording import CallFacts, Words
 from actors.ports import KnownCall, TimelineMessage
 from daemon.settings import Settings
 
@@ -66,7 +67,7 @@ def test_a_session_that_follows_another_says_why() -> None:
     call = evolve(CALL, state=state)
     plan = session_plan(call, HISTORY, Opening.AFTER_MISSED, WORDS, agent_id="agent_voice", now=NOW)
     assert plan.first_message is not None
-    assert plan.first_message.startswith("Jesús está ocupado")
+    assert plan.first_message.startswith("Jesús tiene la línea ocupada")
 
 
 def test_where_the_agent_allows_no_first_message_none_is_sent() -> None:
@@ -84,5 +85,12 @@ def test_the_note_tells_who_was_reached_and_who_was_not() -> None:
     )
     note = note_of(CallState(mode=Mode.CONFERENCE, attempts=attempts), WORDS)
     assert "Jesús" in note
-    assert "habló con el asesor Laura" in note
+    assert "habló con Laura" in note
     assert note_of(CallState(mode=Mode.CONFERENCE), WORDS) == ""
+
+
+def test_the_words_of_an_advisor_fit_a_woman_and_a_man() -> None:
+    facts = [CallFacts(advisor="Laura", missed=missed.value) for missed in Missed]
+    said = " ".join(WORDS.say(name, each) for name in asdict(Settings().voice_texts) for each in facts)
+    assert "Laura" in said
+    assert not re.search(r"\b(el|al|del|la) asesora? Laura|\bEl asesor|\bocupado\b", said)
