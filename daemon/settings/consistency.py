@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from operator import attrgetter
 
+from actors.conversation.identity import canonical_number
 from daemon.settings.model import Settings
 from daemon.settings.problems import Flaw, show
 
@@ -37,6 +38,35 @@ def _advisor_names(settings: Settings) -> Iterator[Flaw]:
             )
 
 
+def _advisor_phones(settings: Settings) -> Iterator[Flaw]:
+    phones: dict[str, int] = {}
+    for index, advisor in enumerate(settings.transfer.advisors):
+        first = phones.setdefault(_one_name(advisor.phone), index)
+        if first != index:
+            yield Flaw(
+                key=f"transfer.advisors[{index}].phone",
+                sentence=f"is the phone of transfer.advisors[{first}] already",
+                mend="give each advisor a phone of their own: who does not answer is not called a second time under "
+                "another name",
+            )
+
+
+def _advisors_are_not_the_line(settings: Settings) -> Iterator[Flaw]:
+    line = _one_name(settings.twilio.voice_number)
+    for index, advisor in enumerate(settings.transfer.advisors):
+        if line and _one_name(advisor.phone) == line:
+            yield Flaw(
+                key=f"transfer.advisors[{index}].phone",
+                sentence="is twilio.voice_number, the line that callers call: it would call itself",
+                mend="name the telephone at which the advisor answers",
+            )
+
+
+def _one_name(number: str) -> str:
+    """The same for every way of writing a number."""
+    return canonical_number(number) or number
+
+
 # Of each pair the first must not be less than the second; both stand in one table.
 _IN_ORDER: tuple[tuple[str, str], ...] = (
     ("conversation.coalesce_max_s", "conversation.coalesce_s"),
@@ -63,4 +93,6 @@ _CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Iterator[Flaw]]], ...
     (("http", "admin"), _two_listeners),
     *(((upper.partition(".")[0],), partial(_in_order, upper, lower)) for upper, lower in _IN_ORDER),
     (("transfer",), _advisor_names),
+    (("transfer",), _advisor_phones),
+    (("transfer", "twilio"), _advisors_are_not_the_line),
 )

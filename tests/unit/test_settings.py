@@ -291,7 +291,22 @@ def test_settings_that_contradict_each_other_are_told() -> None:
         "elevenlabs.refused_retry_max_s",
         "outbox.retry_max_s",
         "transfer.advisors[1].name",
+        "transfer.advisors[1].phone",
     }
+
+
+def test_an_advisor_has_a_phone_of_their_own_however_it_is_written() -> None:
+    advisor = '[[transfer.advisors]]\nname = "{}"\nphone = "{}"\n'
+    found = problems(
+        'twilio.voice_number = "+525512345678"\n'
+        + advisor.format("Ana", "+52 55 9999 0001")
+        + advisor.format("Luis", "+5215599990001")
+        + advisor.format("Eva", "+52 1 55 1234 5678")
+        + advisor.format("Rosa", "+525599990002")
+    )
+    assert found.keys() == {"transfer.advisors[1].phone", "transfer.advisors[2].phone"}
+    assert "transfer.advisors[0]" in found["transfer.advisors[1].phone"].sentence
+    assert "twilio.voice_number" in found["transfer.advisors[2].phone"].sentence
 
 
 def test_two_listeners_may_both_leave_the_port_to_the_system() -> None:
