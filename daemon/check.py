@@ -27,6 +27,8 @@ class Level(StrEnum):
     """It works, and the operator would rather know before than after."""
     NOTE = "note"
     """How the daemon will behave."""
+    FINE = "fine"
+    """It was asked, and all is as it should be."""
 
 
 @frozen(kw_only=True)

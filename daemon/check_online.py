@@ -54,20 +54,29 @@ class _Question:
         key: the setting it is about.
         whom: begins the sentence that says that there was no answer.
         known_by: the secret that the vendor knows us by; named when it does not.
+        well: what is said when there is nothing to find.
     """
 
     key: str
     whom: str
     ask: Callable[[], Awaitable[Sequence[Finding]]]
+    well: str
     known_by: str = ""
     unanswered: Level = Level.PROBLEM
 
 
 async def review_online(settings: Settings) -> Sequence[Finding]:
-    """Everything that others have to say: problems first, notes last."""
+    """Everything that others have to say: problems first, and last what is well."""
     async with open_elevenlabs(settings) as api, open_account(settings) as account:
         questions = [
-            _Question(key="store.url", whom="the database", ask=partial(_ask_database, settings)),
+            _Question(
+                key="store.url",
+                whom="the database",
+                ask=partial(_ask_database, settings),
+                well="the embedded PostgreSQL is installed"
+                if settings.store.is_embedded
+                else "the database answers, and its schema is current",
+            ),
             *_Twilio(settings, account).questions(),
             *_ElevenLabs(settings, AgentDocuments(api)).questions(),
         ]
@@ -89,7 +98,7 @@ async def review_online(settings: Settings) -> Sequence[Finding]:
 async def _answer(question: _Question) -> Sequence[Finding]:
     try:
         with trio.fail_after(DEADLINE_S):
-            return await question.ask()
+            return await question.ask() or [_fine(question)]
     except trio.TooSlowError:
         reason = f"no answer within {DEADLINE_S:g} s"
     except VendorRefusedError as error:
@@ -107,6 +116,10 @@ async def _answer(question: _Question) -> Sequence[Finding]:
             mend="mend what the sentence says, and check again",
         )
     ]
+
+
+def _fine(question: _Question) -> Finding:
+    return Finding(level=Level.FINE, key=question.key, sentence=question.well)
 
 
 def _refused_secret(question: _Question, error: VendorRefusedError) -> Finding:
@@ -171,14 +184,39 @@ class _Twilio:
             # The settings' own check says so.
             return []
         question = partial(_Question, whom="Twilio", known_by=_OF_TWILIO)
-        asked = [question(key="TWILIO_ACCOUNT_SID", ask=self._ask_account)]
+        asked = [
+            question(
+                key="TWILIO_ACCOUNT_SID",
+                ask=self._ask_account,
+                well="Twilio takes the token, and the account is active",
+            )
+        ]
         if twilio.whatsapp_from not in {"", _SANDBOX_NUMBER}:
             # Not every account may ask for its senders.
-            asked.append(question(key="twilio.whatsapp_from", ask=self._ask_sender, unanswered=Level.WARNING))
+            asked.append(
+                question(
+                    key="twilio.whatsapp_from",
+                    ask=self._ask_sender,
+                    unanswered=Level.WARNING,
+                    well="the sender is online, and what people write comes to this daemon",
+                )
+            )
         if twilio.voice_number:
-            asked.append(question(key="twilio.voice_number", ask=self._ask_number))
+            asked.append(
+                question(
+                    key="twilio.voice_number",
+                    ask=self._ask_number,
+                    well="the number is the account's, and its calls come to this daemon",
+                )
+            )
         if twilio.twiml_app_sid:
-            asked.append(question(key="twilio.twiml_app_sid", ask=self._ask_application))
+            asked.append(
+                question(
+                    key="twilio.twiml_app_sid",
+                    ask=self._ask_application,
+                    well="the TwiML App is the account's, and leads to this daemon",
+                )
+            )
         return asked
 
     async def _ask_account(self) -> Sequence[Finding]:
@@ -292,7 +330,11 @@ class _ElevenLabs:
             return []
         return [
             _Question(
-                key=agent.key, whom="ElevenLabs", known_by=_OF_ELEVENLABS, ask=partial(self._ask, agent)
+                key=agent.key,
+                whom="ElevenLabs",
+                known_by=_OF_ELEVENLABS,
+                ask=partial(self._ask, agent),
+                well="ElevenLabs takes the key, and the agent is set as it should be",
             )
             for agent in agents_of(self._settings)
         ]

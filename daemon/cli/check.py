@@ -12,7 +12,7 @@ from daemon.cli.options import config_option, settings_for
 from daemon.cli.screen import printable
 from daemon.twilio.account_settings import FALLBACK_TWIML
 
-_COLOURS = {Level.PROBLEM: "red", Level.WARNING: "yellow", Level.NOTE: "blue"}
+_COLOURS = {Level.PROBLEM: "red", Level.WARNING: "yellow", Level.NOTE: "blue", Level.FINE: "green"}
 
 
 @click.command()

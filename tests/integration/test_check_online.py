@@ -78,7 +78,10 @@ class Vendors:
         )
 
     async def review(self, **tables: Mapping[str, Any]) -> Sequence[Finding]:
-        """The findings, with some of the settings changed."""
+        """What there is to mend or to know, with some of the settings changed."""
+        return [one for one in await self.everything(**tables) if one.level is not Level.FINE]
+
+    async def everything(self, **tables: Mapping[str, Any]) -> Sequence[Finding]:
         changed = {name: evolve(getattr(self.settings, name), **values) for name, values in tables.items()}
         return await review_online(evolve(self.settings, **changed))
 
@@ -122,6 +125,30 @@ async def test_what_is_set_leaves_nothing_to_say_and_nothing_is_changed(migrated
         asked = vendors.elevenlabs.lab.world.books.requests
         assert not [name for name in asked if not name.startswith("GET")]
         assert not [call for call in vendors.twilio.lab.books.rest_calls if call.method != "GET"]
+
+
+async def test_what_is_well_is_said_too(migrated: str) -> None:
+    async with opened(migrated) as vendors:
+        every = await vendors.everything()
+        vendors.elevenlabs.lab.world.agents.pop(vendors.text.id)
+        all_but_one = await vendors.everything()
+
+    assert levels(every) == [
+        (Level.FINE, key)
+        for key in (
+            "store.url",
+            "TWILIO_ACCOUNT_SID",
+            "twilio.whatsapp_from",
+            "twilio.voice_number",
+            "twilio.twiml_app_sid",
+            "elevenlabs.text_agent_id",
+            "elevenlabs.voice_agent_id",
+        )
+    ]
+    for whom in ("the database answers", "Twilio takes the token", "ElevenLabs takes the key"):
+        assert any(whom in finding.sentence for finding in every)
+    assert levels(all_but_one)[0] == (Level.PROBLEM, "elevenlabs.text_agent_id")
+    assert len(all_but_one) == len(every)
 
 
 async def test_everything_that_is_wrong_is_named_at_once_and_how_to_mend_it(database: str) -> None:
