@@ -156,7 +156,8 @@ class Voicemail:
         )
 
     async def _keep(self, awaited: AwaitedRecording, recording: KeptRecording) -> None:
-        advisor = self._advisors.named(awaited.advisor)
+        # A caller who came to the menu may have asked for nobody.
+        advisor = self._advisors.named(awaited.advisor) or next(iter(self._advisors), None)
         notice = self._notice(awaited, advisor) if advisor is not None else None
         person_id = await self._store.keep(awaited.id, recording, notice=notice, now=self._clock.now())
         _log.info("recording kept", live_call_id=awaited.live_call_id, recording_id=awaited.id)

@@ -1,6 +1,6 @@
 """The voicemail: what callers leave is fetched, kept, and told to the advisor once."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -80,6 +80,7 @@ async def open_desk(
     *,
     database: MemoryDatabase | None = None,
     rules: VoicemailRules = RULES,
+    advisors: Sequence[Advisor] = (BETO,),
 ) -> AsyncIterator[Desk]:
     clock, database = VirtualClock(), database or MemoryDatabase()
     alerts, telephony = Alerts(clock), MemoryTelephony(MemoryExchange(clock))
@@ -88,7 +89,7 @@ async def open_desk(
     voicemail = Voicemail(
         store=MemoryRecordings(database),
         telephony=telephony,
-        advisors=Advisors([BETO]),
+        advisors=Advisors(advisors),
         words=Words(Settings().word_sources),
         rules=rules,
         link_of=lambda recording_id: f"https://relevo.example/r/{recording_id}",
@@ -149,8 +150,16 @@ async def test_what_twilio_never_gives_is_given_up_after_a_day_and_told(autojump
         assert desk.asked("recording") == asked
 
 
-async def test_a_message_for_nobody_is_kept_and_the_operator_told(autojump_clock: MockClock) -> None:
+async def test_a_message_for_nobody_in_particular_is_the_first_advisors(autojump_clock: MockClock) -> None:
+    """Such as of a caller who came to the menu before any advisor was tried."""
     async with open_desk({"RE1": SOUND}) as desk:
+        await desk.leave(advisor="")
+        assert len(desk.notices) == 1
+        assert desk.standing == set()
+
+
+async def test_a_message_for_nobody_is_kept_and_the_operator_told(autojump_clock: MockClock) -> None:
+    async with open_desk({"RE1": SOUND}, advisors=()) as desk:
         await desk.leave(advisor="")
         assert desk.notices == []
         assert "recording_for_nobody_1" in desk.standing
