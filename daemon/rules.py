@@ -148,9 +148,6 @@ def live_call_rules(settings: Settings) -> LiveCallRules:
             call_max_s=voice.call_max_s,
         ),
         agent_id=settings.elevenlabs.voice_agent_id,
-        text_agent_id=settings.elevenlabs.text_agents.get(
-            settings.elevenlabs.voice_agent_id, settings.elevenlabs.text_agent_id
-        ),
         advisor_talk_max_s=voice.advisor_talk_max_s,
         history_messages=settings.conversation.history_messages,
         follows_up=voice.follow_up,

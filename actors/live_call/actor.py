@@ -190,7 +190,7 @@ class LiveCallActor:
     async def _happen(self, event: CallEvent, reply: Reply[Answered] | None = None) -> None:
         before = self._call.state
         stepped = step(before, event, self._rules.steps)
-        self._hands.call = evolve(self._call, state=stepped.state, is_new=False)
+        self._hands.call = evolve(self._call, state=stepped.state)
         if stepped.state is not before and stepped.state != before:
             if stepped.state.phase is not before.phase:
                 _log.info("live call", live_call_id=self._id, phase=stepped.state.phase.value)
@@ -252,6 +252,9 @@ class LiveCallActor:
     # --- the stream ---
 
     async def _admit(self, leg: int, line: Line, reply: Reply[Answered]) -> None:
+        if reply.is_settled:
+            # Whoever opened the stream was refused meanwhile, and closes it.
+            return
         before = self._world.lines.get(self._id)
         self._world.lines.put(self._id, leg, line)
         stepped = step(self._call.state, events.StreamOpened(leg), self._rules.steps)

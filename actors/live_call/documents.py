@@ -117,10 +117,26 @@ class HoldMusic:
 
 
 @frozen
+class AskAgain:
+    """Nothing can be said yet: after a moment `path` is asked, with its query."""
+
+    path: str
+
+
+@frozen
 class Nothing:
     """Nothing to do: a leg that has no more ends."""
 
 
 Document: TypeAlias = (
-    CallerRoom | AgentStream | AdvisorGate | AdvisorRoom | SpokenEnd | Voicemail | Menu | HoldMusic | Nothing
+    CallerRoom
+    | AgentStream
+    | AdvisorGate
+    | AdvisorRoom
+    | SpokenEnd
+    | Voicemail
+    | Menu
+    | HoldMusic
+    | AskAgain
+    | Nothing
 )

@@ -31,6 +31,8 @@ VOICEMAIL_RECORDING: Final = "/voice/voicemail/recording"
 
 CALL_KEY: Final = "c"
 LEG_KEY: Final = "l"
+TRY_KEY: Final = "t"
+"""How often a leg has asked again, where its call gave no answer."""
 
 
 def of_call(path: str, live_call_id: int) -> str:

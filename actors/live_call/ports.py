@@ -22,7 +22,6 @@ class LiveCall:
     Attributes:
         call_sid: of the caller's own leg; its room is named after it.
         caller, called: as in `IncomingCall`.
-        is_new: it was stored by this very request.
     """
 
     id: int
@@ -31,7 +30,6 @@ class LiveCall:
     called: str | None
     started_at: datetime
     state: CallState
-    is_new: bool = False
 
 
 @frozen(kw_only=True)

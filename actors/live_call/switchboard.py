@@ -6,14 +6,15 @@ request is answered without it, and what happened is taken in all the same.
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from actors.live_call import events
 from actors.live_call.effects import Answer
-from actors.live_call.line import Line, LineEvent, Report
+from actors.live_call.line import Line, LineEvent, LineOpened, Report
 from actors.live_call.mail import Admit, Answered, AskForAdvisor, AwaitSid, CallMessage, Happened, OnLine
 from actors.live_call.ports import LiveCall, LiveCallStore
 from actors.live_call.reports import IncomingCall
@@ -23,6 +24,8 @@ from actors.ports import WallClock
 from actors.runtime.mailbox import ActorGoneError, Reply
 
 _log = structlog.get_logger(__name__)
+
+ASKED_TIMES: Final = 2
 
 
 @frozen(kw_only=True)
@@ -59,15 +62,11 @@ class Switchboard:
 
     async def tell(self, live_call_id: int, event: events.CallEvent) -> Answered | None:
         """Tell a call what has happened; its answer, None when it gives none in time."""
-        happened = Happened(event)
-        return await self._ask(live_call_id, happened, happened.reply)
-
-    def note(self, live_call_id: int, event: events.CallEvent) -> bool:
-        """Tell a call what has happened, and wait for nothing. False: it could not be taken."""
-        return self.post(live_call_id, Happened(event))
+        return await self._ask(live_call_id, lambda: Happened(event))
 
     async def ask_for_advisor(self, live_call_id: int, asked: AskForAdvisor) -> Answered | None:
-        return await self._ask(live_call_id, asked, asked.reply)
+        """The call's answer, None when it gives none in time."""
+        return await self._ask(live_call_id, lambda: evolve(asked, reply=Reply()))
 
     async def sid_of(self, live_call_id: int, leg: int, *, within_s: float) -> str | None:
         """The SID of a leg that is being dialled; None when it could not be, or is not known in time."""
@@ -95,27 +94,33 @@ class Switchboard:
             _log.warning("stream refused: no token of ours", call_sid=call_sid if _is_sid(call_sid) else None)
             return None
         live_call_id, leg = read
-        admission = Admit(leg, line)
-        answered = await self._ask(live_call_id, admission, admission.reply)
+        answered = await self._ask(live_call_id, lambda: Admit(leg, line))
         if answered is None or answered.answer is not Answer.ADMITTED:
             _log.warning("stream refused", live_call_id=live_call_id, leg=leg)
             return None
 
         def report(event: LineEvent) -> None:
-            self.post(live_call_id, OnLine(leg, event))
+            if not isinstance(event, LineOpened):
+                self.post(live_call_id, OnLine(leg, event))
 
         return report
 
-    async def _ask(self, live_call_id: int, message: CallMessage, reply: Reply[Answered]) -> Answered | None:
-        if not self.post(live_call_id, message):
-            return None
-        try:
-            return await reply.wait(timeout_s=self.answer_s)
-        except trio.TooSlowError:
-            _log.error("a live call gives no answer", live_call_id=live_call_id)
-        except ActorGoneError:
-            # It has crashed, which was logged; or there is none, as when it was erased meanwhile.
-            _log.warning("a live call is not there to answer", live_call_id=live_call_id)
+    async def _ask(
+        self, live_call_id: int, question: Callable[[], Happened | Admit | AskForAdvisor]
+    ) -> Answered | None:
+        """Asked once more where an actor crashes of it or beside it: the next life answers."""
+        for _ in range(ASKED_TIMES):
+            asked = question()
+            if not self.post(live_call_id, asked):
+                return None
+            try:
+                return await asked.reply.wait(timeout_s=self.answer_s)
+            except trio.TooSlowError:
+                _log.error("a live call gives no answer", live_call_id=live_call_id)
+                return None
+            except ActorGoneError:
+                # It has crashed, which was logged; or there is none, as when it was erased meanwhile.
+                _log.warning("a live call is not there to answer", live_call_id=live_call_id)
         return None
 
 

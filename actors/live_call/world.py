@@ -92,7 +92,6 @@ class LiveCallRules:
     Attributes:
         steps: the time limits of the state machine.
         agent_id: the voice agent.
-        text_agent_id: who goes on in WhatsApp.
         advisor_talk_max_s: for an advisor's leg.
         history_messages: latest WhatsApp messages that the agent is told.
         follows_up: whether a call that has ended goes on in WhatsApp.
@@ -102,7 +101,6 @@ class LiveCallRules:
 
     steps: CallRules
     agent_id: str
-    text_agent_id: str
     advisor_talk_max_s: int
     history_messages: int
     follows_up: bool

@@ -69,6 +69,11 @@ class Reply(Generic[R]):
     _answer: _Answer[R] | None = field(default=None, init=False)
     _settled: trio.Event = field(factory=trio.Event, init=False)
 
+    @property
+    def is_settled(self) -> bool:
+        """It was answered or abandoned, or who asked waits no longer."""
+        return self._settled.is_set()
+
     def give(self, value: R) -> None:
         """Answer; a second answer is ignored."""
         if not self._settled.is_set():
@@ -80,14 +85,17 @@ class Reply(Generic[R]):
         self._settled.set()
 
     async def wait(self, *, timeout_s: float) -> R:
-        """The answer.
+        """The answer, waited for once: afterwards none is taken any more.
 
         Raises:
             trio.TooSlowError: none came in time.
             ActorGoneError: none will come.
         """
-        with trio.fail_after(timeout_s):
-            await self._settled.wait()
+        try:
+            with trio.fail_after(timeout_s):
+                await self._settled.wait()
+        finally:
+            self._settled.set()
         if self._answer is None:
             raise ActorGoneError
         return self._answer.value

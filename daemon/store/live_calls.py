@@ -29,15 +29,15 @@ UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
 
 _COLUMNS = "id, call_sid, caller, called, started_at, state"
 
-# A row that this very statement inserted has no xmax; doing nothing would return nothing.
+# Doing nothing would return nothing.
 _BEGIN = f"""
 INSERT INTO live_call (call_sid, caller, called, mode, phase, state, started_at, updated_at)
 VALUES (%(call_sid)s, %(caller)s, %(called)s, %(mode)s, %(phase)s, %(state)s::jsonb, %(now)s, %(now)s)
 ON CONFLICT (call_sid) DO UPDATE SET call_sid = excluded.call_sid
-RETURNING {_COLUMNS}, xmax = 0
+RETURNING {_COLUMNS}
 """  # noqa: S608 -- constants
 
-_LOAD = f"SELECT {_COLUMNS}, false FROM live_call WHERE id = %(id)s"  # noqa: S608 -- constants
+_LOAD = f"SELECT {_COLUMNS} FROM live_call WHERE id = %(id)s"  # noqa: S608 -- constants
 
 _FIND = "SELECT id FROM live_call WHERE call_sid = %(call_sid)s"
 
@@ -299,5 +299,4 @@ def _live_call(row: Row) -> LiveCall:
         called=row[3],
         started_at=row[4],
         state=read_state(row[5]),
-        is_new=row[6],
     )

@@ -21,6 +21,7 @@ from actors.live_call.documents import (
     AdvisorGate,
     AdvisorRoom,
     AgentStream,
+    AskAgain,
     CallerRoom,
     Document,
     HoldMusic,
@@ -37,6 +38,7 @@ CONTENT_TYPE: Final = "text/xml"
 
 _KEY_TIMEOUT_S: Final = 6
 _LOST_PAUSE_S: Final = 10
+_MOMENT_S: Final = 1
 _SAY_MAX: Final = 4096
 # What XML 1.0 has no way to write (W3C: Extensible Markup Language 1.0, production 2).
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -74,6 +76,9 @@ class Twiml:
                 self._menu(response, document)
             case HoldMusic():
                 response.play(document.url, loop=0)
+            case AskAgain():
+                response.pause(length=_MOMENT_S)
+                response.redirect(self._url(document.path), method="POST")
             case Nothing():
                 pass
             case _:

@@ -1,17 +1,20 @@
 """Twilio's voice routes: what a leg asks, and what is told of legs, rooms and recordings.
 
-A leg that asks is answered with a document whatever happens, since a person is listening: where its call gives no answer
-the document ends politely. What is told is answered 204 once the call has taken it in and stored it.
+A leg that asks is answered with a document whatever happens, since a person is listening: where its call goes on and gives
+no answer for now it asks again, a few times; then, or without such a call, the document ends politely. What is told is
+answered 204 once the call has taken it in and stored it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from attrs import frozen
 
 from actors.live_call import events, paths
-from actors.live_call.documents import Document, Nothing
+from actors.live_call.documents import AskAgain, Document, Nothing
 from actors.live_call.mail import Answered
+from actors.live_call.ports import LiveCall
 from actors.live_call.reports import (
     AfterReport,
     AgentCall,
@@ -32,6 +35,13 @@ from daemon.web.express import Answer, ExpressRequest, View
 from daemon.web.problem import HttpError
 
 _ONE: Final = "1"
+_ASKED_MAX: Final = 5
+_ASKED_INSTEAD: Final = {
+    paths.MENU_CHOICE: paths.MENU,
+    paths.TRANSFER_ACCEPT: paths.TRANSFER_CONNECT,
+    paths.TRANSFER_DECLINED: paths.TRANSFER_CONNECT,
+}
+"""Where a leg asks again: keys are not sent a second time, and so they must be pressed again."""
 _NEWEST: Final = 2**31 - 1
 """A report without a sequence counts as the newest."""
 
@@ -103,6 +113,8 @@ class VoiceRoutes:
         if self.switchboard.is_full and await self._found(call.call_sid) is None:
             return self._document(await self.script.end("busy"))
         answered = await stored(self.switchboard.begin(call), timeout_s=self.store_timeout_s)
+        if answered is None and (again := _again(request)) is not None:
+            return self._document(again)
         return self._document(await self.script.for_caller(answered))
 
     async def number_status(self, request: ExpressRequest) -> Answer:
@@ -122,20 +134,20 @@ class VoiceRoutes:
             if report.live_call_id is not None:
                 await self._told(report.live_call_id, events.CallerLeft())
             return self._document(Nothing())
-        return await self._caller(report.live_call_id, events.DialEnded())
+        return await self._caller(request, report.live_call_id, events.DialEnded())
 
     async def menu(self, request: ExpressRequest) -> Answer:
         report: AfterReport = await self._asked(request, self.read.after)
-        return await self._caller(report.live_call_id, events.MenuReached())
+        return await self._caller(request, report.live_call_id, events.MenuReached())
 
     async def menu_choice(self, request: ExpressRequest) -> Answer:
         report: KeysReport = await self._asked(request, self.read.keys)
-        return await self._caller(report.live_call_id, events.MenuChosen(report.keys))
+        return await self._caller(request, report.live_call_id, events.MenuChosen(report.keys))
 
     async def voicemail(self, request: ExpressRequest) -> Answer:
         """The caller is to leave a message. Out of order, a polite end."""
         report: AfterReport = await self._asked(request, self.read.after)
-        return await self._caller(report.live_call_id, events.VoicemailReached())
+        return await self._caller(request, report.live_call_id, events.VoicemailReached())
 
     async def recorded(self, request: ExpressRequest) -> Answer:
         report: RecordReport = await self._asked(request, self.read.record)
@@ -145,7 +157,7 @@ class VoiceRoutes:
                 report.live_call_id, events.Recorded(report.recording_sid, report.duration_s or 0)
             )
         event = events.CallerLeft() if report.has_hung_up else events.RecordEnded()
-        return await self._caller(report.live_call_id, event)
+        return await self._caller(request, report.live_call_id, event)
 
     async def recording_status(self, request: ExpressRequest) -> Answer:
         """A recording is ready, or there is none. May come when the call is long over."""
@@ -177,19 +189,22 @@ class VoiceRoutes:
         """Somebody or something has picked the advisor's telephone up."""
         report: AfterReport = await self._asked(request, self.read.after)
         leg = report.leg or 0
-        return await self._advisor(report.live_call_id, leg, events.GateReached(leg, report.call_sid))
+        reached = events.GateReached(leg, report.call_sid)
+        return await self._advisor(request, report.live_call_id, leg, reached)
 
     async def advisor_pressed(self, request: ExpressRequest) -> Answer:
+        """A slip of the finger costs nobody the transfer: any other key brings the question back, within its limit."""
         report: KeysReport = await self._asked(request, self.read.keys)
         leg = report.leg or 0
-        event = events.GatePassed(leg) if report.keys == _ONE else events.GateMissed(leg)
-        return await self._advisor(report.live_call_id, leg, event)
+        is_accepted = report.keys == _ONE
+        event = events.GatePassed(leg) if is_accepted else events.GateReached(leg, report.call_sid)
+        return await self._advisor(request, report.live_call_id, leg, event)
 
     async def advisor_declined(self, request: ExpressRequest) -> Answer:
         """Nobody pressed a key."""
         report: AfterReport = await self._asked(request, self.read.after)
         leg = report.leg or 0
-        return await self._advisor(report.live_call_id, leg, events.GateMissed(leg))
+        return await self._advisor(request, report.live_call_id, leg, events.GateMissed(leg))
 
     # --- rooms ---
 
@@ -217,26 +232,56 @@ class VoiceRoutes:
 
         A call that is not there was erased meanwhile, or is another program's: there is nobody to tell.
         """
-        if await self._tell(live_call_id, event) is not None:
-            return
-        if (
-            await stored(self.switchboard.store.load(live_call_id), timeout_s=self.store_timeout_s)
-            is not None
-        ):
+        answered = await self._tell(live_call_id, event)
+        if answered is not None and not answered.is_stored:
+            raise HttpError(status=503, code="store_unavailable", message="not stored; try again")
+        if answered is None and await self._load(live_call_id) is not None:
             raise HttpError(status=503, code="not_taken", message="not taken in; try again")
 
-    async def _caller(self, live_call_id: int | None, event: events.CallEvent) -> Answer:
-        return self._document(await self.script.for_caller(await self._tell(live_call_id, event)))
+    async def _load(self, live_call_id: int) -> LiveCall | None:
+        return await stored(self.switchboard.store.load(live_call_id), timeout_s=self.store_timeout_s)
 
-    async def _advisor(self, live_call_id: int | None, leg: int, event: events.CallEvent) -> Answer:
+    async def _caller(
+        self, request: ExpressRequest, live_call_id: int | None, event: events.CallEvent
+    ) -> Answer:
         answered = await self._tell(live_call_id, event)
+        if answered is None and (again := await self._later(request, live_call_id)) is not None:
+            return self._document(again)
+        return self._document(await self.script.for_caller(answered))
+
+    async def _advisor(
+        self, request: ExpressRequest, live_call_id: int | None, leg: int, event: events.CallEvent
+    ) -> Answer:
+        answered = await self._tell(live_call_id, event)
+        if answered is None and (again := await self._later(request, live_call_id)) is not None:
+            return self._document(again)
         return self._document(await self.script.for_advisor(answered, leg))
+
+    async def _later(self, request: ExpressRequest, live_call_id: int | None) -> AskAgain | None:
+        """None for a call that is over, or never was. One of which nothing is known, without the database, goes on."""
+        if live_call_id is None:
+            return None
+        try:
+            call = await self._load(live_call_id)
+        except HttpError:
+            return _again(request)
+        return None if call is None or call.state.is_over else _again(request)
 
     def _tell(self, live_call_id: int | None, event: events.CallEvent) -> Awaitable[Answered | None]:
         return self.switchboard.tell(live_call_id or 0, event)
 
     def _document(self, document: Document) -> Answer:
         return Answer(status=200, body=self.write(document).encode(), content_type="text/xml")
+
+
+def _again(request: ExpressRequest) -> AskAgain | None:
+    """None when it was asked often enough."""
+    tried = request.query.get(paths.TRY_KEY, "0")
+    tries = int(tried) if tried.isascii() and tried.isdecimal() else 0
+    if tries >= _ASKED_MAX:
+        return None
+    path = _ASKED_INSTEAD.get(request.path, request.path)
+    return AskAgain(f"{path}?{urlencode(sorted({**request.query, paths.TRY_KEY: str(tries + 1)}.items()))}")
 
 
 def _event_of(report: RoomReport) -> events.CallEvent | None:

@@ -94,7 +94,6 @@ async def test_a_call_that_begins_twice_at_once_is_one(stores: Stores, round_: i
     begun: Sequence[LiveCall] = await race(*(partial(begin, stores) for _ in range(CONTENDERS)))
 
     assert len({call.id for call in begun}) == 1
-    assert sorted(call.is_new for call in begun) == [False, False, False, True]
     assert list(await stores.live_calls.unfinished()) == [begun[0].id]
 
 

@@ -124,11 +124,10 @@ async def test_a_call_begins_once(stores: Stores) -> None:
         called="+525550001111",
         started_at=NOW,
         state=BEGUN,
-        is_new=True,
     )
     await stores.live_calls.save(first.id, ADVANCED, now=NOW)
     again = await stores.live_calls.begin(INCOMING, mode=Mode.CONFERENCE, now=NOW + MINUTE)
-    assert again == evolve(first, state=ADVANCED, is_new=False)
+    assert again == evolve(first, state=ADVANCED)
 
 
 async def test_calls_are_found_by_their_leg(stores: Stores) -> None:

@@ -2,6 +2,7 @@
 a TwiML App, and one without a voice agent.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.integration.test_voice_routes import POSTS
 from tests.integration.voice_door import (
     LAURA,
     LIMIT_S,
+    SETTINGS,
     VoiceDoor,
     knocking,
     media_stream,
@@ -83,7 +85,8 @@ async def test_without_its_database_nothing_new_is_taken_and_a_call_goes_on(
         assert (refused.status, refused.problem["code"]) == (503, "store_unavailable")
         assert init.status_code == 503
         assert await door.legs_to(LAURA) == dialled
-        assert (back.verbs, told.status) == (["Dial"], 204)
+        assert back.verbs == ["Dial"]
+        assert (told.status, told.problem["code"]) == (503, "store_unavailable")
         assert statuses == [200, 200, 404]
 
         with trio.fail_after(LIMIT_S):
@@ -214,3 +217,22 @@ async def _drained(door: VoiceDoor, sid: str, live_call_id: int) -> None:
     assert await fetched(door) == [200, 200, 404]
     over = await door.knock("/voice/status", door.form(CallSid=sid, CallStatus="completed"))
     assert over.status == 204
+
+
+# --- its time to drain is over ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hurried_relay(database_url: str, tmp_path: Path, voice_relay: Relay) -> Iterator[Relay]:
+    settings = f"[http]\ndrain_s = 0.3\n{SETTINGS}"
+    with running(database_url, tmp_path, lab=voice_relay, settings=settings) as relay:
+        yield relay
+
+
+async def test_a_drain_tells_how_many_calls_it_leaves(hurried_relay: Relay) -> None:
+    async with knocking(hurried_relay) as door:
+        await door.begin_talk()
+        assert await hurried_relay.stop_daemon() == 0
+        door.callers.clear()  # there is nobody left to tell
+    [told] = [line for line in hurried_relay.log.splitlines() if "left for the next daemon" in line]
+    assert re.search(r'live_calls"?[=:] ?1\b', told), told

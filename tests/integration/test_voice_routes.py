@@ -262,8 +262,9 @@ async def test_nobody_is_told_of_a_call_before_it_is_committed(door: VoiceDoor) 
         nursery.start_soon(knock)
         await until_row(
             door.observer,
-            "SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted "
-            "AND l.relation = 'live_call'::regclass AND strpos(a.query, 'INSERT INTO live_call') > 0",
+            # What others do is shown as it was when the transaction first asked; their locks are shown as they are.
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'live_call'::regclass "
+            "AND mode = 'RowExclusiveLock'",
         )
         assert not answers
 

@@ -5,6 +5,7 @@ leg and a caller's messages are answered with.
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
@@ -104,6 +105,14 @@ async def test_what_is_wrong_is_told_in_the_contracts_order(door: VoiceDoor) -> 
     assert not [leg for number in (STRANGER, LAURA) for leg in await door.legs_to(number)]
 
 
+async def test_what_is_missing_is_asked_for_in_a_sentence(door: VoiceDoor) -> None:
+    for given in ({}, {"CallSid": "x"}):
+        _, body = await init(door, **given)
+        assert "the SID of the caller's call" in body["error"]["message"]
+    status, body = await init(door, CallSid="CA" + "0" * 32)
+    assert (status, body["error"]["code"]) == (404, "unknown_call")
+
+
 # --- an advisor is called ---------------------------------------------------------------------------------
 
 
@@ -136,6 +145,24 @@ async def test_an_advisor_is_called_once_however_it_is_asked_for(door: VoiceDoor
         assert answer.content == first.content
     assert not await door.legs_to(JESUS)
     assert (await refusal(door, CallSid=sid, To=STRANGER))[0] == 403
+
+
+async def test_a_name_may_be_sent_as_it_is_typed(door: VoiceDoor) -> None:
+    """By `curl -d Advisor=Jesús`, which encodes nothing."""
+    await door.answer_at(JESUS, answers="silent")
+    sid, _ = await door.begin_talk()
+
+    async def sent(name: bytes) -> httpx.Response:
+        content = b"CallSid=%b&Advisor=%b" % (sid.encode(), name)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await door.ask_for_transfer({}, content=content, headers=headers)
+
+    latin = await sent("Jesús".encode("latin-1"))
+    assert (latin.status_code, latin.json()["error"]["code"]) == (400, "bad_form")
+    assert "UTF-8" in latin.json()["error"]["message"]
+    assert (await sent("Nadié".encode())).json()["error"]["code"] == "no_advisor"
+    raw, encoded = await sent("Jesús".encode()), await sent(b"Jes%C3%BAs")
+    assert (raw.status_code, encoded.content) == (200, raw.content)
 
 
 async def test_nobody_is_told_of_a_dial_before_it_is_committed(door: VoiceDoor) -> None:
@@ -223,7 +250,17 @@ async def test_an_advisor_hears_who_is_calling_and_why_even_without_the_agents_v
     assert "Factura <7> & más" in whisper.text
 
 
-@pytest.mark.parametrize("how", ["accept", "declined", "status"])
+async def test_any_other_key_brings_the_question_back(door: VoiceDoor) -> None:
+    _, live_call_id, advisor, leg = await ringing(door)
+    of = f"?c={live_call_id}&l={leg}"
+    asked = await step(door, "connect", of, advisor, CallStatus="in-progress")
+    slipped = await step(door, "accept", of, advisor, Digits="5")
+    assert slipped.response.content == asked.response.content
+    accepted = await step(door, "accept", of, advisor, Digits="1")
+    assert accepted.verbs == ["Dial"]
+
+
+@pytest.mark.parametrize("how", ["declined", "status"])
 async def test_whoever_does_not_press_one_is_no_advisor(door: VoiceDoor, how: str) -> None:
     _, live_call_id, advisor, leg = await ringing(door)
     of = f"?c={live_call_id}&l={leg}"
@@ -232,7 +269,7 @@ async def test_whoever_does_not_press_one_is_no_advisor(door: VoiceDoor, how: st
         told = await step(door, "status", of, advisor, CallStatus="completed", SequenceNumber="3")
         assert (told.status, told.response.content) == (204, b"")
     else:
-        answer = await step(door, how, of, advisor, **({"Digits": "5"} if how == "accept" else {}))
+        answer = await step(door, how, of, advisor)
         assert answer.verbs == ["Hangup"]
     await door.until_phase(live_call_id, "with_agent")
     late = await step(door, "accept", of, advisor, Digits="1")

@@ -35,7 +35,7 @@ class MemoryLiveCalls:
                 state=CallState(mode=mode),
             )
             self.database.live_calls[row.id] = row
-            return _live_call(row, is_new=True)
+            return _live_call(row)
 
     async def load(self, live_call_id: int) -> LiveCall | None:
         async with self.database.transaction():
@@ -154,7 +154,7 @@ class MemoryLiveCalls:
             )
 
 
-def _live_call(row: LiveCallRow, *, is_new: bool = False) -> LiveCall:
+def _live_call(row: LiveCallRow) -> LiveCall:
     return LiveCall(
         id=row.id,
         call_sid=row.call_sid,
@@ -162,7 +162,6 @@ def _live_call(row: LiveCallRow, *, is_new: bool = False) -> LiveCall:
         called=row.called,
         started_at=row.started_at,
         state=row.state,
-        is_new=is_new,
     )
 
 

@@ -12,6 +12,7 @@ from actors.live_call.documents import (
     AdvisorGate,
     AdvisorRoom,
     AgentStream,
+    AskAgain,
     CallerRoom,
     Document,
     HoldMusic,
@@ -196,6 +197,10 @@ def test_a_menu_without_a_key_is_a_choice_too() -> None:
     [
         (HoldMusic(MUSIC), [("Play", {"loop": "0"}, MUSIC)]),
         (SpokenEnd(), [("Hangup", {})]),
+        (
+            AskAgain("/voice/menu?c=7&t=1"),
+            [("Pause", {"length": "1"}), ("Redirect", {"method": "POST"}, f"{PUBLIC}/voice/menu?c=7&t=1")],
+        ),
         (Nothing(), []),
     ],
 )
