@@ -20,6 +20,8 @@ AUDIO: Final = "/voice/audio"
 RECORDINGS: Final = "/voice/recordings"
 
 _MUSIC_NAME: Final = re.compile(r"hold-music(-[0-9a-f]{16})?\.wav")
+# A browser that opens a sound as a page of its own plays it on that page, which keeps the answer's policy.
+_PLAYABLE: Final = "default-src 'none'; media-src 'self'; frame-ancestors 'none'"
 _WAV: Final = "audio/wav"
 _DAY_S: Final = 86_400
 
@@ -85,10 +87,47 @@ class VoiceSounds:
             found = await stored(self.kept(recording_id), timeout_s=self.store_timeout_s)
         if found is None:
             raise HttpError(status=404, code="unknown_recording", message="the link is wrong or has expired")
-        return _sound(found.audio, found.content_type, max_age_s=0)
+        return _playable(found.audio, found.content_type)
 
 
 def _sound(content: bytes, content_type: str, *, max_age_s: int) -> Response:
     response = Response(content, content_type=content_type)
     response.headers["Cache-Control"] = f"private, max-age={max_age_s}" if max_age_s else "no-store"
+    return response
+
+
+def _playable(content: bytes, content_type: str) -> Response:
+    """The whole, or the part that is asked for: a player on iOS asks for parts, and plays nothing that has none.
+
+    Quart's own way fails at a part that is counted from the end. Several parts at once, and those of a version that
+    the client knows, are answered with the whole (RFC 9110, sections 13.1.5 and 14.2).
+
+    Raises:
+        HttpError: 416 for a part that is not there.
+    """
+    wanted, length = request.range, len(content)
+    begin, end = 0, length
+    is_part = (
+        wanted is not None
+        and wanted.units == "bytes"
+        and len(wanted.ranges) == 1
+        and "If-Range" not in request.headers
+    )
+    if wanted is not None and is_part:
+        first, stop = wanted.ranges[0]
+        begin = first if first >= 0 else max(0, length + first)
+        end = length if stop is None else min(stop, length)
+        if begin >= end:
+            raise HttpError(
+                status=416,
+                code="no_such_part",
+                message=f"the recording has {length} bytes",
+                headers={"Content-Range": f"bytes */{length}"},
+            )
+    response = _sound(content[begin:end], content_type, max_age_s=0)
+    response.headers["Content-Security-Policy"] = _PLAYABLE
+    response.headers["Accept-Ranges"] = "bytes"
+    if is_part:
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {begin}-{end - 1}/{length}"
     return response

@@ -244,6 +244,46 @@ async def test_a_recording_is_had_by_its_link_alone_and_for_a_while(door: VoiceD
     assert {guess: await status(guess) for guess in guesses} == dict.fromkeys(guesses, 404)
 
 
+async def test_a_player_plays_a_recording_and_may_ask_for_parts(door: VoiceDoor) -> None:
+    """A browser's own page for a sound keeps the answer's policy, and a player on iOS asks for parts."""
+    recording_id = await kept_recording(door)
+    link = RecordingLinks(KEY, door.url, "/voice/recordings", LINK_HOURS).link_of(recording_id)
+
+    async def asked(wanted: str | None, *, method: str = "GET") -> httpx.Response:
+        headers = {"Range": wanted} if wanted is not None else {}
+        async with httpx.AsyncClient(timeout=LIMIT_S, verify=NO_TLS) as http:
+            return await http.request(method, link, headers=headers)
+
+    whole = await asked(None)
+    policy = "default-src 'none'; media-src 'self'; frame-ancestors 'none'"
+    assert whole.headers["Content-Security-Policy"] == policy
+    assert (whole.headers["Accept-Ranges"], whole.headers["Content-Length"]) == ("bytes", "4")
+    for wanted, part, content in (
+        ("bytes=0-1", "bytes 0-1/4", b"RI"),
+        ("bytes=2-", "bytes 2-3/4", b"FF"),
+        ("bytes=-1", "bytes 3-3/4", b"F"),
+        ("bytes=-99", "bytes 0-3/4", b"RIFF"),
+        ("bytes=0-99", "bytes 0-3/4", b"RIFF"),
+    ):
+        answer = await asked(wanted)
+        assert (answer.status_code, answer.content) == (206, content), wanted
+        assert answer.headers["Content-Range"] == part
+        assert answer.headers["Content-Length"] == str(len(content))
+        assert answer.headers["Content-Security-Policy"] == policy
+        assert answer.headers["Content-Type"] == "audio/x-wav"
+    beyond = await asked("bytes=4-")
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */4")
+    assert beyond.json()["error"]["code"] == "no_such_part"
+    # What cannot be read as a range counts as none (RFC 9110, section 14.2).
+    for odd in ("pages=1-2", "bytes=x", "bytes=0-1,2-3"):
+        assert ((await asked(odd)).status_code, (await asked(odd)).content) == (200, b"RIFF"), odd
+    head = await asked(None, method="HEAD")
+    assert (head.status_code, head.content, head.headers["Content-Length"]) == (200, b"", "4")
+    # Everything else keeps the policy that allows nothing.
+    music = await door.fetch("/voice/audio/hold-music.wav", signature="")
+    assert "media-src" not in music.response.headers["Content-Security-Policy"]
+
+
 # --- nonsense ---------------------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
