@@ -84,8 +84,7 @@ class TransferRoute:
         fields = _json_fields(body) if content_type == JSON_TYPE else _form_fields(body)
         sid = fields.get("CallSid", "")
         if not _CALL_SID.fullmatch(sid):
-            problem = "not a SID of CA" if sid else "missing"
-            raise HttpError(status=400, code="bad_field", message=problem, field="CallSid")
+            raise HttpError(status=400, code="bad_field", message=_sid_wanted(sid), field="CallSid")
         return fields
 
     async def _call(self, fields: Mapping[str, str]) -> LiveCall:
@@ -157,11 +156,19 @@ def _json(status: int, body: Mapping[str, Any]) -> Answer:
     return Answer(status=status, body=content, content_type=JSON_TYPE)
 
 
+def _sid_wanted(given: str) -> str:
+    got = "what was sent is none" if given else "there is none"
+    return f"CallSid must be the SID of the caller's call, CA and 32 hexadecimal digits; {got}"
+
+
 def _form_fields(body: bytes) -> Mapping[str, str]:
+    """Letters that should have been percent-encoded are taken as they are: `curl -d Advisor=Jesús` sends them so."""
     try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=50)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
-        raise HttpError(status=400, code="bad_form", message="the body is no url-encoded form") from None
+        raise HttpError(
+            status=400, code="bad_form", message="the body is no url-encoded form in UTF-8"
+        ) from None
     return _checked(dict(reversed(pairs)))
 
 
