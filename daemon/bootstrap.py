@@ -226,6 +226,9 @@ class _Parts:
             if self.live_calls is not None:
                 await self.live_calls.drain()
         if self.live_calls is not None:
+            left = len(self.live_calls.active)
+            if left:
+                _log.warning("live calls are left for the next daemon", live_calls=left)
             self.live_calls.close()
         public = self.servers[-1]
         with trio.move_on_after(CLOSING_S):

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from daemon.cli.admin_client import NEEDS, admin_client
 from daemon.cli.failure import CommandFailedError
@@ -13,6 +14,12 @@ from daemon.cli.options import config_option, settings_for
 from daemon.cli.screen import open_console, styled
 
 _WATCHERS = ("monitor", "outbox", "holds", "recovery", "inbox_check", "reaper", "transfer")
+_NOT_SERVING = {
+    "starting": "the daemon is starting: it is not ready yet",
+    "draining": "the daemon is draining: it finishes what is under way, takes in nothing new, and then ends",
+}
+# A watcher that does not run is a fault while the daemon serves alone.
+_AT_REST = {"starting": "not started yet", "draining": "stopped, since it drains"}
 
 
 @click.command()
@@ -26,8 +33,10 @@ def status(config_path: Path | None, as_json: bool) -> None:  # noqa: FBT001 - c
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
         _show(report)
-    if report["phase"] != "serving" or not report["store"]["ok"]:
-        raise CommandFailedError("the daemon is not ready")
+    if report["phase"] != "serving":
+        raise CommandFailedError(_NOT_SERVING[report["phase"]])
+    if not report["store"]["ok"]:
+        raise CommandFailedError("the daemon is not ready: its database does not answer")
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -46,7 +55,7 @@ def _show(report: dict[str, Any]) -> None:
             continue
         table.add_row(
             name,
-            styled("IS RUNNING", "green") if watcher["alive"] else styled("NOT RUNNING", "red"),
+            _state(report["phase"], is_alive=watcher["alive"]),
             str(watcher["restarts"]),
             _monitor_note(watcher) if name == "monitor" else "",
         )
@@ -63,6 +72,13 @@ def _show(report: dict[str, Any]) -> None:
         console.print(f"live calls {calls['live']}, recordings to fetch {calls['unfinished_recordings']}")
     for alert in report["alerts"]:
         console.print(styled("alert", "yellow"), f"{alert['since']} ({alert['count']}×) {alert['text']}")
+
+
+def _state(phase: str, *, is_alive: bool) -> Text:
+    if is_alive:
+        return styled("running", "green")
+    at_rest = _AT_REST.get(phase)
+    return styled(at_rest, "dim") if at_rest is not None else styled("NOT RUNNING", "red")
 
 
 def _monitor_note(monitor: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 NAMES: Mapping[str, Mapping[str, str]] = {
     "phases": {"starting": "arrancando", "serving": "en servicio", "draining": "terminando"},
+    # Of a watcher that does not run, where that is no fault.
+    "resting": {"starting": "aún no empieza", "draining": "ya terminó"},
     "queue_names": {
         "inbound_pending": "Mensajes por responder",
         "outbound_pending": "Por enviar",
