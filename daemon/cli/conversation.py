@@ -91,7 +91,9 @@ def _status(details: dict[str, Any]) -> str:
 def _line(interaction: dict[str, Any]) -> str:
     details = interaction["metadata"]
     if interaction["type"] == "call":
-        kind = "live call" if details.get("live_call_id") else "call"
+        live_call_id = details.get("live_call_id")
+        # The agent may have several sessions in one call, and is not in all of it.
+        kind = f"agent session of live call {live_call_id}" if live_call_id else "call"
         who = f"{kind} ({details.get('outcome', 'unknown')}, {details.get('duration_s', 0)} s)"
     else:
         mark = f" [{_status(details)}]" if details["direction"] == "outbound" else ""

@@ -99,6 +99,8 @@ class AdminDaemon:
     closed: list[int] = field(factory=list)
     alerts: Alerts = field(factory=lambda: Alerts(SystemClock()))
     now_s: float = 0.0
+    in_memory: int = 3
+    phase: str = "serving"
 
     def guard(self) -> AdminGuard:
         return AdminGuard(
@@ -128,13 +130,13 @@ class AdminDaemon:
             for alert in self.alerts.standing
         ]
         return {
-            "phase": "serving",
+            "phase": self.phase,
             "version": "0.1.0",
             "started_at": "2026-05-04T08:00:00+00:00",
             "uptime_s": 16_200.0,
             "store": {"kind": "postgresql", "ok": self.overview.is_up},
             "actors": {
-                "conversations": 3,
+                "conversations": self.in_memory,
                 "parked": len(self.parked),
                 "open_sockets": 2,
                 "restarts": 0,

@@ -307,6 +307,42 @@ async def test_the_page_shows_what_goes_on(http: httpx.AsyncClient, daemon: Admi
         assert hidden not in page
 
 
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 conversaciones en"), (1, "1 conversación en"), (3, "3 conversaciones en")]
+)
+async def test_the_page_counts_conversations_in_spanish(
+    http: httpx.AsyncClient, daemon: AdminDaemon, count: int, shown: str
+) -> None:
+    daemon.in_memory = count
+    assert shown in (await http.get("/admin", headers=BEARER)).text
+
+
+async def test_the_page_calls_a_stopped_watcher_bad_only_while_it_serves(
+    http: httpx.AsyncClient, daemon: AdminDaemon
+) -> None:
+    stopped = '<li class="mark bad">mensajes perdidos: detenido</li>'
+    assert stopped in (await http.get("/admin", headers=BEARER)).text
+    daemon.phase = "draining"
+    page = (await http.get("/admin", headers=BEARER)).text
+    assert '<li class="mark ">mensajes perdidos: ya terminó</li>' in page
+
+
+@pytest.mark.parametrize(
+    ("phone", "sentence"),
+    [
+        ("Ana", "such as +57"),
+        ("3001234567", "such as +57"),
+        ("+57 300 000 0000", "no telephone has this number"),
+    ],
+)
+async def test_a_number_that_names_nobody_is_told_why(
+    http: httpx.AsyncClient, phone: str, sentence: str
+) -> None:
+    answer = await http.post("/admin/conversations/find", json={"phone": phone}, headers=BEARER)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "phone")
+    assert sentence in answer.json()["error"]["message"]
+
+
 async def test_the_page_shows_the_calls_that_go_on(http: httpx.AsyncClient, daemon: AdminDaemon) -> None:
     assert "Llamadas en curso" in (await http.get("/admin", headers=BEARER)).text
 

@@ -1,7 +1,8 @@
 """The admin listener's routes: health, metrics, status, and what the operator's commands call."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 from attrs import frozen
@@ -19,6 +20,7 @@ from daemon.web.admin.shapes import batch_json, page_json, status_json, summary_
 from daemon.web.problem import HttpError
 
 PAGE_SIZE = 50
+_LIKE_A_NUMBER: Final = re.compile(r"\s*\+[ ().\-/]*(?:[0-9][ ().\-/]*){7,15}\s*")
 CLOSE_TIMEOUT_S = 10.0
 
 
@@ -104,7 +106,7 @@ class AdminRoutes:
             raise HttpError(
                 status=400,
                 code="bad_field",
-                message="expected a phone number such as +573001234567",
+                message=_number_flaw(phone),
                 field="phone",
             )
         summary = await self.overview.find_by_number(identities)
@@ -160,6 +162,13 @@ class AdminRoutes:
         if found is None:
             raise HttpError(status=404, code="not_found", message="ElevenLabs knows no such batch")
         return await self.show_batch(batch_id)
+
+
+def _number_flaw(phone: object) -> str:
+    """Why this has no conversations, for one that names nobody. The number is not shown."""
+    if isinstance(phone, str) and _LIKE_A_NUMBER.fullmatch(phone):
+        return "no telephone has this number: the numbering plan of its country has none like it"
+    return "expected a phone number such as +573001234567"
 
 
 def _cursor() -> int | None:
