@@ -48,6 +48,14 @@ def test_a_call_is_told_as_a_call_by_the_name_that_was_said() -> None:
     assert analysis.collected["customer_name"] == "Marta"
 
 
+def test_what_was_asked_for_stands_in_one_sentence() -> None:
+    conversation = session(("audio", "Quiero un asesor"), tool="request_advisor")
+    call = tool_entry_parts("take_message", "toolu_2", {}, tool_type="client")
+    conversation.transcript.append(transcript_entry("agent", None, 0, tool_calls=[call]))
+
+    assert recap(conversation).summary == "El cliente llamó, pidió un asesor y quiso dejar un mensaje."
+
+
 def test_a_call_is_told_by_its_first_words_where_nothing_was_asked_for() -> None:
     assert recap(session(("text", NOTE), ("audio", "¿Cuánto cuesta?"))).summary == (
         "El cliente llamó. Empezó con: ¿Cuánto cuesta?"

@@ -63,5 +63,5 @@ def _of_call(name: str, words: Sequence[str], tool_names: Sequence[str]) -> str:
         return f"{who} llamó y no dijo nada."
     wishes = [wish for tool, wish in _ASKED_FOR.items() if tool in tool_names]
     if wishes:
-        return f"{who} llamó y {' y '.join(wishes)}."
+        return f"{', '.join([f'{who} llamó', *wishes[:-1]])} y {wishes[-1]}."
     return f"{who} llamó. Empezó con: {words[0]}"
