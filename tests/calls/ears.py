@@ -353,9 +353,9 @@ class _Ears:
         if len(set(kept)) != len(kept) or set(made) - set(kept):
             yield Broken("every message is kept once", f"{len(made)} were made, {len(kept)} kept")
         notices = [row for row in database.outbound.values() if row.purpose is Purpose.NOTICE]
-        wanted = sum(bool(row.advisor) for row in database.recordings.values())
+        wanted = len(kept) if self.stage.play.advisors_known else 0
         if len(notices) != wanted:
-            yield Broken("every message is told once", f"{wanted} recordings, {len(notices)} notices")
+            yield Broken("every message is told once", f"{wanted} kept, {len(notices)} notices")
 
     def _was_told(self, recording_sid: str) -> bool:
         """Somebody was there to be told of it, and was. Else nobody can know, and it stays at Twilio."""
