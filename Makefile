@@ -22,8 +22,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a call, its WhatsApp opening, and you as the customer
 	@$(BIN)/relevo demo
 
+# Two at a time, for half the tests wait for processes; files stay whole, since their tests share a daemon or a database.
 test: $(READY) ## every test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: format lint types test ## what CI runs
 
