@@ -68,7 +68,10 @@ TOOL_CALLING: Final = (
     "Se está llamando a {{ advisor }}. Dígale a la persona que la está comunicando con {{ advisor }} y que espere un "
     "momento en la línea."
 )
-TOOL_NOBODY: Final = "No hay ningún asesor disponible. Dígaselo a la persona y ofrézcale dejar un mensaje."
+TOOL_NOBODY: Final = (
+    "No hay ningún asesor disponible, o no lo está el que se pidió por su nombre: entonces se puede pedir otro. Dígaselo a "
+    "la persona y ofrézcale dejar un mensaje."
+)
 TOOL_RECORDING: Final = "Dígale a la persona que enseguida podrá dejar su mensaje. No diga nada más."
 TOOL_NOT_NOW: Final = "Ahora no es posible. Siga con la conversación."
 
