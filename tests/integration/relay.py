@@ -217,7 +217,9 @@ class Relay:
 
 @asynccontextmanager
 async def open_relay(database_url: str, folder: Path, **options: Any) -> AsyncIterator[Relay]:
-    async with httpx.AsyncClient(timeout=70.0, limits=httpx.Limits(max_connections=200)) as http:
+    # A server may close a connection that was idle in the moment that something is asked on it.
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
+    async with httpx.AsyncClient(timeout=70.0, limits=limits) as http:
         relay = Relay(database_url=database_url, folder=folder, http=http, **options)
         try:
             await relay.start_lab()

@@ -152,9 +152,11 @@ def memory_bytes(process_id: int) -> int:
 
 
 def sockets(process_id: int) -> int:
-    return sum(
-        link.readlink().name.startswith("socket:") for link in Path(f"/proc/{process_id}/fd").iterdir()
-    )
+    count = 0
+    for link in Path(f"/proc/{process_id}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            count += link.readlink().name.startswith("socket:")
+    return count
 
 
 async def until_sockets(process_id: int, count: int) -> None:

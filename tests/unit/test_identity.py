@@ -125,7 +125,8 @@ def person_of(number: str) -> str:
     if country == "52" and len(national) == 11:
         return "MX" + national.removeprefix("1")
     if country == "54" and len(national) == 11:
-        return "AR" + national.removeprefix("9")
+        # A 0 is what is dialled first within the country.
+        return "AR" + (national[1:] if national[0] in "09" else national)
     if country == "55" and len(national) == 11 and national[2] == "9" and national[3] in "6789":
         return "BR" + national[:2] + national[3:]
     return {"52": "MX", "54": "AR", "55": "BR"}.get(country, country) + national
