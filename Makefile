@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+ALONE := tests/integration/test_stream_route.py tests/integration/test_live_calls_on_processes.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types bench chaos audit lock clean
@@ -22,9 +23,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a call, its WhatsApp opening, and you as the customer
 	@$(BIN)/relevo demo
 
-# Two at a time, for half the tests wait for processes; files stay whole, since their tests share a daemon or a database.
+# Two files at a time, for half of them wait for processes; a file stays whole, since its tests may share a daemon. Calls in
+# real time have the machine alone.
 test: $(READY) ## every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest -q $(ALONE)
 
 check: format lint types test ## what CI runs
 
