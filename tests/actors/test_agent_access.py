@@ -211,6 +211,7 @@ async def test_sessions_are_opened_at_a_limited_rate(autojump_clock: MockClock) 
         assert world.sent == ["re: Hola"] * 100
 
 
+@pytest.mark.long
 async def test_five_hundred_conversations_do_not_hammer_a_vendor_that_is_down(
     autojump_clock: MockClock,
 ) -> None:

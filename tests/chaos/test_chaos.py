@@ -29,6 +29,7 @@ async def play(scenarios: list[Scenario], options: Options, folder: Path) -> lis
     return results
 
 
+@pytest.mark.long
 async def test_kills_and_a_restarted_database_lose_and_double_nothing(server_folder: Path) -> None:
     at_chance = Scenario(name="kill-at-chance", play=partial(kill_at_chance, a_round=2))
     results = await play([*named(*SHORT), at_chance], Options(rounds=1), server_folder)

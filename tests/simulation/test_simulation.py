@@ -10,9 +10,9 @@ import pytest
 from tests.simulation.chance import Fault
 from tests.simulation.simulate import Summary, simulate
 
-SEEDS = 500
+SEEDS = 300
 """About a minute on one slow core. `python -m tests.simulation` runs as many as you have time for."""
-SEEDS_AT_ONCE = 125
+SEEDS_AT_ONCE = 75
 WORLDS_STRUCK_MIN = 20
 REMARKABLE = (
     "campaign held back",
