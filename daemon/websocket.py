@@ -97,18 +97,17 @@ class WebSocket:
 
     async def send(self, message: str | bytes) -> bool:
         """Send a message; False, and nothing is sent, once the socket is no longer open."""
-        if self._protocol.state is not State.OPEN:
-            return False
         if isinstance(message, str):
-            self._protocol.send_text(message.encode())
-        else:
-            self._protocol.send_binary(message)
+            return await self.send_text(message.encode())
+        if not self.is_open:
+            return False
+        self._protocol.send_binary(message)
         await self.flush()
         return True
 
     async def send_text(self, text: bytes) -> bool:
         """As `send`, for text that is encoded already."""
-        if self._protocol.state is not State.OPEN:
+        if not self.is_open:
             return False
         self._protocol.send_text(text)
         await self.flush()

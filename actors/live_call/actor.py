@@ -26,7 +26,16 @@ from actors.live_call.line import (
     SessionEnded,
     ToolAsked,
 )
-from actors.live_call.mail import Admit, Answered, AskForAdvisor, AwaitSid, CallMessage, Happened, OnLine
+from actors.live_call.mail import (
+    Admit,
+    Answered,
+    AskForAdvisor,
+    AwaitSid,
+    CallMessage,
+    Happened,
+    OnLine,
+    Question,
+)
 from actors.live_call.ports import LiveCall
 from actors.live_call.records import Records
 from actors.live_call.state import Ending, LegStage, Phase, Session
@@ -116,7 +125,7 @@ class LiveCallActor:
     def _answer_nobody(self) -> None:
         """There is no such call: whoever asks it something waits no longer."""
         while (message := self._mailbox.receive_nowait()) is not None:
-            if isinstance(message, Happened | Admit | AskForAdvisor | AwaitSid):
+            if isinstance(message, Question):
                 message.reply.abandon()
 
     @property
@@ -153,7 +162,7 @@ class LiveCallActor:
             await self._take_in(message)
             is_taken = True
         finally:
-            if not is_taken and isinstance(message, Happened | Admit | AskForAdvisor | AwaitSid):
+            if not is_taken and isinstance(message, Question):
                 # We crash, or are stopped: whoever waits may ask the next life.
                 message.reply.abandon()
 
@@ -221,20 +230,18 @@ class LiveCallActor:
     async def _save(self) -> None:
         state = self._call.state
         self._is_stored = False
-        with trio.move_on_after(self._rules.save_s):
-            try:
+        try:
+            with trio.fail_after(self._rules.save_s):
                 await self._world.store.save(self._id, state, now=self._world.clock.now())
-            except StoreUnavailableError as problem:
-                self._world.alerts.raise_alert(
-                    _NOT_STORED, f"live calls go on and cannot be stored: {problem}"
-                )
-            else:
-                self._is_stored = True
-                self._world.alerts.settle(_NOT_STORED)
+        except StoreUnavailableError as error:
+            problem = str(error)
+        except trio.TooSlowError:
+            problem = "no answer in time"
+        else:
+            self._is_stored = True
+            self._world.alerts.settle(_NOT_STORED)
             return
-        self._world.alerts.raise_alert(
-            _NOT_STORED, "live calls go on and cannot be stored: no answer in time"
-        )
+        self._world.alerts.raise_alert(_NOT_STORED, f"live calls go on and cannot be stored: {problem}")
 
     async def _watch_caller(self) -> None:
         """The news that the caller has gone may be lost, and nobody else tells."""

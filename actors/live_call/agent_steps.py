@@ -155,10 +155,11 @@ def _gone(course: Course, agent: Leg) -> None:
 def grace_over(course: Course, _leg: int) -> None:
     """The caller has not hung up meanwhile: bring the agent."""
     state = course.state
-    waits = state.phase in {Phase.RECALLING, Phase.TRANSFERRING}
-    if (waits and state.agent is None and not state.is_agent_given_up and not state.has_moved) or (
-        state.phase is Phase.RECALLING and state.agent is None and state.has_moved
-    ):
+    if state.has_moved:
+        is_due = state.phase is Phase.RECALLING
+    else:
+        is_due = state.phase in {Phase.RECALLING, Phase.TRANSFERRING} and not state.is_agent_given_up
+    if is_due and state.agent is None:
         course.bring_agent()
 
 

@@ -6,7 +6,6 @@ event. Ending a leg is tried until Twilio was told; the caller's leg and its hol
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from enum import Enum, auto
 from functools import partial
 from typing import Any, TypeAlias, assert_never
 from urllib.parse import urlencode
@@ -76,14 +75,6 @@ HandEffect: TypeAlias = (
     | do.LookAtCaller
 )
 Work: TypeAlias = Callable[[], Awaitable[Any]]
-
-
-class Asked(Enum):
-    """What came of asking Twilio about the caller's leg."""
-
-    ALIVE = auto()
-    OVER = auto()
-    NO_ANSWER = auto()
 
 
 @define(eq=False, kw_only=True)
@@ -355,16 +346,14 @@ class Hands:
         await self.end_leg(self.call.call_sid)
         await self.check_caller()
 
-    async def check_caller(self) -> Asked:
+    async def check_caller(self) -> None:
         """Whether the caller is still there, by Twilio's word; the call learns of it when not."""
         try:
-            status = await self.world.telephony.leg_status(self.call.call_sid)
+            status = await self._status(self.call.call_sid)
         except (VendorUnavailableError, VendorRefusedError):
-            return Asked.NO_ANSWER
-        if status is None or status.is_over:
+            return
+        if status.is_over:
             self.post(events.CallerLeft())
-            return Asked.OVER
-        return Asked.ALIVE
 
     # --- after a restart ---
 

@@ -80,4 +80,7 @@ class Nudge:
     """See whether there is anything to do."""
 
 
-CallMessage: TypeAlias = Happened | Admit | OnLine | AskForAdvisor | AwaitSid | Nudge
+Question: TypeAlias = Happened | Admit | AskForAdvisor | AwaitSid
+"""Carries a `reply` that somebody may wait for."""
+
+CallMessage: TypeAlias = Question | OnLine | Nudge

@@ -1,14 +1,14 @@
 """What the voice agent is told as it takes up a call, and what is known of the caller. Pure."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from actors.agent_events import SessionPlan
 from actors.conversation.context import what_is_known
 from actors.live_call.ports import CallerHistory, LiveCall
 from actors.live_call.state import CallState, Missed, Opening
-from actors.live_call.wording import CallFacts, Words
+from actors.live_call.wording import CallFacts, Words, last_digits
 
-_DIGITS = 4
 _BACK = {
     Opening.RESUMED: "back_after_loss",
     Opening.AFTER_MISSED: "back_after_missed",
@@ -23,7 +23,7 @@ def facts_of(call: LiveCall, history: CallerHistory | None, **more: object) -> C
     values = {
         "name": (history.name if history is not None else None) or "",
         "number": number,
-        "digits": number[-_DIGITS:],
+        "digits": last_digits(number),
         "reason": call.state.reason,
         "advisor": call.state.last_tried,
     }
@@ -68,24 +68,18 @@ def session_plan(
 def _this_call(state: CallState, words: Words, facts: CallFacts) -> str:
     """What a session that comes later should know of those before it."""
     lines = [words.say("back_after_loss", facts)] if state.sessions and state.is_plain else []
-    lines += [
-        words.say(
-            "note_talked" if attempt.missed is None else "note_missed",
-            CallFacts(advisor=attempt.advisor, missed=attempt.missed.value if attempt.missed else ""),
-        )
-        for attempt in state.attempts
-        if attempt.advisor
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_attempts(state, words)])
 
 
 def note_of(state: CallState, words: Words) -> str:
     """What happened in a call beside the talk with the agent, for who goes on in WhatsApp; empty for nothing."""
-    notes = []
+    return " ".join(dict.fromkeys(_attempts(state, words)))
+
+
+def _attempts(state: CallState, words: Words) -> Iterator[str]:
+    """A sentence for each advisor who was tried. That there was nobody to try is not worth one."""
     for attempt in state.attempts:
         if attempt.missed is None:
-            notes.append(words.say("note_talked", CallFacts(advisor=attempt.advisor)))
+            yield words.say("note_talked", CallFacts(advisor=attempt.advisor))
         elif attempt.missed is not Missed.UNAVAILABLE:
-            facts = CallFacts(advisor=attempt.advisor, missed=attempt.missed.value)
-            notes.append(words.say("note_missed", facts))
-    return " ".join(dict.fromkeys(notes))
+            yield words.say("note_missed", CallFacts(advisor=attempt.advisor, missed=attempt.missed.value))

@@ -16,7 +16,7 @@ from actors.conversation.identity import identities_of
 from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, RecordingStore, UndeletedRecording
 from actors.live_call.telephony import NoRecording, Telephony
 from actors.live_call.transfer_desk import Advisor, Advisors
-from actors.live_call.wording import CallFacts, Words
+from actors.live_call.wording import CallFacts, Words, last_digits
 from actors.messages import Purpose, Template
 from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError, WallClock
 from actors.runtime.backoff import doubling_s
@@ -28,7 +28,6 @@ LOOK_EVERY_S = 30.0
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 600.0
 GIVE_UP_AFTER = timedelta(days=1)
-_DIGITS = 4
 
 _STORE_ALERT = "recordings_store"
 _FETCH_ALERT = "recordings_unfetched"
@@ -182,7 +181,7 @@ class Voicemail:
         facts = CallFacts(
             name=awaited.caller_name or "",
             number=number,
-            digits=number[-_DIGITS:],
+            digits=last_digits(number),
             advisor=advisor.name,
             link=self._link_of(awaited.id),
             duration_s=awaited.duration_s,

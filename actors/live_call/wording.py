@@ -10,6 +10,7 @@ from attrs import asdict, fields, frozen
 from actors.conversation.texts import TextError, clean, compile_text, one_line, render_text
 
 _VALUE_MAX_CHARACTERS = 300
+_DIGITS = 4
 
 
 @frozen(kw_only=True)
@@ -121,6 +122,11 @@ def _context(facts: CallFacts) -> dict[str, object]:
         name: one_line(clean(value))[:_VALUE_MAX_CHARACTERS] if isinstance(value, str) else value
         for name, value in asdict(facts).items()
     }
+
+
+def last_digits(number: str) -> str:
+    """What may be said of a number to somebody else."""
+    return number[-_DIGITS:]
 
 
 def find_word_flaw(source: str) -> str | None:

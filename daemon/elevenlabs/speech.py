@@ -74,7 +74,7 @@ class Speech:
     """Sentences as WAV files of mu-law, 8 kHz, mono: what a telephone carries, so that nobody converts it.
 
     A file's name is a keyed hash of who says what: the same for the same sentence, now and after a restart, and not
-    to be guessed from a sentence with somebody's name in it. What is asked for while it is being made is made once.
+    to be guessed from a sentence with somebody's name in it. What is asked for while it is being made is made once,
     and goes on being made when nobody waits for it any longer: the next caller has it. What the disk does not take is
     kept in memory, the latest sentences only.
 

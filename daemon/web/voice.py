@@ -6,6 +6,7 @@ answered 204 once the call has taken it in and stored it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -113,9 +114,8 @@ class VoiceRoutes:
         if self.switchboard.is_full and await self._found(call.call_sid) is None:
             return self._document(await self.script.end("busy"))
         answered = await stored(self.switchboard.begin(call), timeout_s=self.store_timeout_s)
-        if answered is None and (again := _again(request)) is not None:
-            return self._document(again)
-        return self._document(await self.script.for_caller(answered))
+        again = _again(request) if answered is None else None
+        return self._document(again or await self.script.for_caller(answered))
 
     async def number_status(self, request: ExpressRequest) -> Answer:
         """The number's own status callback: the caller's leg is over."""
@@ -244,18 +244,23 @@ class VoiceRoutes:
     async def _caller(
         self, request: ExpressRequest, live_call_id: int | None, event: events.CallEvent
     ) -> Answer:
-        answered = await self._tell(live_call_id, event)
-        if answered is None and (again := await self._later(request, live_call_id)) is not None:
-            return self._document(again)
-        return self._document(await self.script.for_caller(answered))
+        return await self._answer(request, live_call_id, event, self.script.for_caller)
 
     async def _advisor(
         self, request: ExpressRequest, live_call_id: int | None, leg: int, event: events.CallEvent
     ) -> Answer:
+        return await self._answer(request, live_call_id, event, partial(self.script.for_advisor, leg=leg))
+
+    async def _answer(
+        self,
+        request: ExpressRequest,
+        live_call_id: int | None,
+        event: events.CallEvent,
+        script: Callable[[Answered | None], Awaitable[Document]],
+    ) -> Answer:
         answered = await self._tell(live_call_id, event)
-        if answered is None and (again := await self._later(request, live_call_id)) is not None:
-            return self._document(again)
-        return self._document(await self.script.for_advisor(answered, leg))
+        again = await self._later(request, live_call_id) if answered is None else None
+        return self._document(again or await script(answered))
 
     async def _later(self, request: ExpressRequest, live_call_id: int | None) -> AskAgain | None:
         """None for a call that is over, or never was. One of which nothing is known, without the database, goes on."""

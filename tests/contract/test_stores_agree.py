@@ -404,21 +404,29 @@ async def _sorted(found: Awaitable[Collection[str]]) -> list[str]:
 
 
 _EMPTY = """
-TRUNCATE person, person_identity, batch, batch_recipient, conversation, call, message RESTART IDENTITY CASCADE
+TRUNCATE person, person_identity, batch, batch_recipient, conversation, call, message, campaign, live_call
+RESTART IDENTITY CASCADE
 """
 
 
-async def test_they_agree_at_every_step(pool: Pool, postgres_stores: Stores) -> None:
+async def live_random_lives(machine: type[StoresAgree], pool: Pool, stores: Stores, *, steps: int) -> None:
+    """Take the stores in memory and these, emptied for each life, through random lives of so many steps."""
+
     def fresh() -> StoresAgree:
         trio.from_thread.run(pool.execute, _EMPTY)
-        return StoresAgree(Twins(stores_in_memory(MemoryDatabase()), postgres_stores))
+        return machine(Twins(stores_in_memory(MemoryDatabase()), stores))
 
     lives = settings(
         max_examples=settings().max_examples // 2,
-        stateful_step_count=30,
+        stateful_step_count=steps,
         # An example goes through a real database.
         suppress_health_check=[HealthCheck.too_slow],
         report_multiple_bugs=False,
     )
+    # A factory will do, though the annotation wants a class.
     run = partial(run_state_machine_as_test, cast("type[RuleBasedStateMachine]", fresh), settings=lives)
     await trio.to_thread.run_sync(run)
+
+
+async def test_they_agree_at_every_step(pool: Pool, postgres_stores: Stores) -> None:
+    await live_random_lives(StoresAgree, pool, postgres_stores, steps=30)

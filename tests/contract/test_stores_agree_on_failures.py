@@ -2,20 +2,16 @@
 
 from collections.abc import Awaitable
 from datetime import timedelta
-from functools import partial
 
-import trio
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule
 
 from actors.messages import DeliveryStatus, Reported, StatusReport
 from daemon.store.pool import Pool
 from tests.contract.arbitrary import ends, which
-from tests.contract.stores import Stores, stores_in_memory
-from tests.contract.test_stores_agree import StoresAgree
-from tests.contract.twins import Side, Twins
-from tests.memory.database import MemoryDatabase
+from tests.contract.stores import Stores
+from tests.contract.test_stores_agree import StoresAgree, live_random_lives
+from tests.contract.twins import Side
 
 DAY = timedelta(days=1)
 CAMPAIGNS = ["1", "2", "agent_voice"]
@@ -107,23 +103,5 @@ class StoresAgreeOnFailures(StoresAgree):
         return campaign in self.look(20)
 
 
-_EMPTY = """
-TRUNCATE person, person_identity, batch, batch_recipient, conversation, call, message, campaign RESTART IDENTITY CASCADE
-"""
-
-
 async def test_they_agree_when_messages_fail(pool: Pool, postgres_stores: Stores) -> None:
-    def fresh() -> StoresAgreeOnFailures:
-        trio.from_thread.run(pool.execute, _EMPTY)
-        return StoresAgreeOnFailures(Twins(stores_in_memory(MemoryDatabase()), postgres_stores))
-
-    lives = settings(
-        max_examples=settings().max_examples // 2,
-        stateful_step_count=40,
-        # An example goes through a real database.
-        suppress_health_check=[HealthCheck.too_slow],
-        report_multiple_bugs=False,
-    )
-    # A factory will do, though the annotation wants a class.
-    run = partial(run_state_machine_as_test, fresh, settings=lives)  # type: ignore[arg-type]
-    await trio.to_thread.run_sync(run)
+    await live_random_lives(StoresAgreeOnFailures, pool, postgres_stores, steps=40)

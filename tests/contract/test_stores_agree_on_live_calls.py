@@ -1,13 +1,10 @@
 """The random lives of `test_stores_agree`, in which people call us, leave messages, and advisors are told of them."""
 
 from datetime import timedelta
-from functools import partial
 
-import trio
 from attrs import evolve
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import precondition, rule
 from typing_extensions import override
 
 from actors.calls import CallDetails, FollowUpState
@@ -31,10 +28,9 @@ from tests.contract.arbitrary import (
     templates,
     which,
 )
-from tests.contract.stores import TEXT_AGENT, VOICE_AGENT, Stores, stores_in_memory
-from tests.contract.test_stores_agree import StoresAgree
+from tests.contract.stores import TEXT_AGENT, VOICE_AGENT, Stores
+from tests.contract.test_stores_agree import StoresAgree, live_random_lives
 from tests.contract.twins import Twins
-from tests.memory.database import MemoryDatabase
 
 CALL_SIDS = ["CA1", "CA2"]
 
@@ -191,23 +187,5 @@ class StoresAgreeOnLiveCalls(StoresAgree):
         self.look_for_recordings(timedelta(days=1))
 
 
-_EMPTY = """
-TRUNCATE person, person_identity, batch, batch_recipient, conversation, call, message, live_call RESTART IDENTITY CASCADE
-"""
-
-
 async def test_they_agree_when_people_call(pool: Pool, postgres_stores: Stores) -> None:
-    def fresh() -> StoresAgreeOnLiveCalls:
-        trio.from_thread.run(pool.execute, _EMPTY)
-        return StoresAgreeOnLiveCalls(Twins(stores_in_memory(MemoryDatabase()), postgres_stores))
-
-    lives = settings(
-        max_examples=settings().max_examples // 2,
-        stateful_step_count=30,
-        # An example goes through a real database.
-        suppress_health_check=[HealthCheck.too_slow],
-        report_multiple_bugs=False,
-    )
-    # A factory will do, though the annotation wants a class.
-    run = partial(run_state_machine_as_test, fresh, settings=lives)  # type: ignore[arg-type]
-    await trio.to_thread.run_sync(run)
+    await live_random_lives(StoresAgreeOnLiveCalls, pool, postgres_stores, steps=30)
