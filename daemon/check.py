@@ -1,18 +1,18 @@
 """What an operator should know of settings that can be used."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from daemon.settings.environment import SECRETS, how_to_set_secret
+from daemon.settings.environment import how_to_set_secret, named_secrets
 from daemon.settings.model import Settings
 from daemon.settings.rules import is_lab_host, is_loopback_host
 
-_SANDBOX_NUMBER: Final = "+14155238886"
+SANDBOX_NUMBER: Final = "+14155238886"
 # One message in three seconds (Twilio docs: whatsapp/sandbox).
 _SANDBOX_MESSAGES_PER_SECOND: Final = 0.34
 _TOKEN_MIN_CHARACTERS: Final = 16
@@ -44,7 +44,12 @@ class Finding:
 def review(settings: Settings) -> list[Finding]:
     """Everything there is to say without asking anybody: problems first, notes last."""
     found = [finding for check in _CHECKS for finding in check(settings)]
-    return sorted(found, key=lambda finding: list(Level).index(finding.level))
+    return by_gravity(found)
+
+
+def by_gravity(findings: Iterable[Finding]) -> list[Finding]:
+    """Problems first, notes last; otherwise in the order given."""
+    return sorted(findings, key=lambda finding: list(Level).index(finding.level))
 
 
 def _public_url(settings: Settings) -> Iterator[Finding]:
@@ -132,7 +137,7 @@ def _templates(settings: Settings) -> Iterator[Finding]:
 
 
 def _sandbox(settings: Settings) -> Iterator[Finding]:
-    if settings.twilio.whatsapp_from != _SANDBOX_NUMBER:
+    if settings.twilio.whatsapp_from != SANDBOX_NUMBER:
         return
     yield Finding(
         level=Level.WARNING,
@@ -300,9 +305,8 @@ _PLACEHOLDER: Final = re.compile(
 
 
 def _placeholders(settings: Settings) -> Iterator[Finding]:
-    secrets = {name: getattr(settings.secrets, attribute) for name, attribute in SECRETS.items()}
     for key, value in {
-        **secrets,
+        **named_secrets(settings.secrets),
         "http.public_url": settings.http.public_url,
         "elevenlabs.text_agent_id": settings.elevenlabs.text_agent_id,
         "elevenlabs.voice_agent_id": settings.elevenlabs.voice_agent_id,

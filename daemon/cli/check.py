@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import trio
 
-from daemon.check import Finding, Level, review
+from daemon.check import Finding, Level, by_gravity, review
 from daemon.check_online import review_online
 from daemon.cli.failure import WRONG_SETTINGS, CommandFailedError
 from daemon.cli.options import config_option, settings_for
@@ -28,7 +28,7 @@ def check(config_path: Path | None, *, online: bool) -> None:
     findings = review(settings)
     if online:
         findings += trio.run(review_online, settings)
-    for finding in sorted(findings, key=lambda finding: list(Level).index(finding.level)):
+    for finding in by_gravity(findings):
         _show(finding)
     if settings.twilio.voice_number:
         _show_fallback()

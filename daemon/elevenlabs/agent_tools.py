@@ -6,7 +6,7 @@ Tools belong to the workspace, and an agent names its own in `prompt.tool_ids` (
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from attrs import Factory, frozen
+from attrs import Factory, evolve, frozen
 
 from daemon.elevenlabs.fields import Record
 from daemon.elevenlabs.setting_rules import (
@@ -121,16 +121,7 @@ def _plan_for_attached(wanted: WantedTool, tool: KnownTool) -> ToolPlan:
         config=merged(tool.config, patch_of(found)),
         is_written=bool(found),
         is_attached=True,
-        differences=tuple(
-            Difference(
-                path=(TOOLS_PATH, wanted.name, *one.path),
-                has=one.has,
-                wants=one.wants,
-                why=one.why,
-                is_vital=one.is_vital,
-            )
-            for one in found
-        ),
+        differences=tuple(evolve(one, path=(TOOLS_PATH, wanted.name, *one.path)) for one in found),
     )
 
 

@@ -52,6 +52,13 @@ class _Request:
     body: Record | None = None
 
 
+def _good(answer: T | Problem) -> T:
+    """The answer; a refusal is raised."""
+    if isinstance(answer, Problem):
+        raise answer.error()
+    return answer
+
+
 def _is_vendors_socket(url: str, *, asked: str) -> bool:
     """Whether a talk with a customer may go to this URL: to the host that was asked or another of ElevenLabs', and in
     clear text only where we asked in clear text.
@@ -102,11 +109,9 @@ class RestApi:
     async def find(self, path: str) -> Record | None:
         """As `get`; None where there is no such thing."""
         answer = await self._ask(_Request(path=path, timeout_s=self.timeout_s))
-        if isinstance(answer, Problem):
-            if answer.status == 404 and not answer.is_unknown_path:
-                return None
-            raise answer.error()
-        return answer
+        if isinstance(answer, Problem) and answer.status == 404 and not answer.is_unknown_path:
+            return None
+        return _good(answer)
 
     async def get(self, path: str, params: Mapping[str, str | int]) -> Record:
         """The JSON object that stands there.
@@ -115,10 +120,7 @@ class RestApi:
             ApiUnavailableError: no answer in time, or the answer is to come back later.
             ApiRefusedError: any other refusal.
         """
-        answer = await self._ask(_Request(path=path, params=params, timeout_s=self.timeout_s))
-        if isinstance(answer, Problem):
-            raise answer.error()
-        return answer
+        return _good(await self._ask(_Request(path=path, params=params, timeout_s=self.timeout_s)))
 
     async def post(self, path: str, body: Record, *, timeout_s: float) -> Record:
         """The JSON object that answers a request which changes something. It is sent once. Cancelled, its
@@ -135,12 +137,10 @@ class RestApi:
             if isinstance(error.__cause__, _NEVER_SENT):
                 raise
             raise OutcomeUnknownError(str(error), status=None) from error
-        if isinstance(answer, Problem):
+        if isinstance(answer, Problem) and (answer.status >= 500 or answer.status == 408):
             # A server or a proxy that fails, or waits for the end of the request in vain, may have passed it on.
-            if answer.status >= 500 or answer.status == 408:
-                raise OutcomeUnknownError(answer.sentence, status=answer.status)
-            raise answer.error()
-        return answer
+            raise OutcomeUnknownError(answer.sentence, status=answer.status)
+        return _good(answer)
 
     async def patch(self, path: str, body: Record) -> Record:
         """The JSON object that answers a change which may be made twice. Cancelled or failed, it may have been made.
@@ -148,10 +148,9 @@ class RestApi:
         Raises:
             ApiUnavailableError, ApiRefusedError: as `get`.
         """
-        answer = await self._ask(_Request(method="PATCH", path=path, body=body, timeout_s=self.timeout_s))
-        if isinstance(answer, Problem):
-            raise answer.error()
-        return answer
+        return _good(
+            await self._ask(_Request(method="PATCH", path=path, body=body, timeout_s=self.timeout_s))
+        )
 
     async def audio(
         self, path: str, params: Mapping[str, str | int], body: Record, *, max_bytes: int
@@ -162,12 +161,10 @@ class RestApi:
             ApiUnavailableError, ApiRefusedError: as `get`.
         """
         request = _Request(method="POST", path=path, params=params, body=body, timeout_s=self.timeout_s)
-        answer = await self._fetch(request, max_bytes)
-        if isinstance(answer, Problem):
-            raise answer.error()
-        if not answer:
+        sound = _good(await self._fetch(request, max_bytes))
+        if not sound:
             raise UnexpectedAnswerError("audio")
-        return answer
+        return sound
 
     async def _ask(self, request: _Request) -> Record | Problem:
         answer = await self._fetch(request, self.answer_max_bytes)

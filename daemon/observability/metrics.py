@@ -61,6 +61,19 @@ class _HttpMetrics:
         )
 
 
+class _SessionMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.start = Histogram(
+            "relevo_agent_session_start_seconds",
+            "From asking for an agent session until it can be spoken to",
+            buckets=_SESSION_START_S,
+            registry=registry,
+        )
+        self.closed = Counter(
+            "relevo_agent_sessions_closed", "Agent sessions that ended, by code", ["code"], registry=registry
+        )
+
+
 class _LiveCallMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.calls = Counter(
@@ -92,15 +105,7 @@ class PrometheusMetrics:
         self._floods = Counter(
             "relevo_floods", "People who wrote more than is answered one by one", registry=registry
         )
-        self._session_start = Histogram(
-            "relevo_agent_session_start_seconds",
-            "From asking for an agent session until it can be spoken to",
-            buckets=_SESSION_START_S,
-            registry=registry,
-        )
-        self._sessions_closed = Counter(
-            "relevo_agent_sessions_closed", "Agent sessions that ended, by code", ["code"], registry=registry
-        )
+        self._on_sessions = _SessionMetrics(registry)
         self._messages = Counter(
             "relevo_messages_sent",
             "Attempts to send a message, by result and Twilio's code",
@@ -153,10 +158,10 @@ class PrometheusMetrics:
         self._floods.inc()
 
     def agent_session_opened(self, seconds: float, /) -> None:
-        self._session_start.observe(seconds)
+        self._on_sessions.start.observe(seconds)
 
     def agent_session_closed(self, code: int | None, /) -> None:
-        self._sessions_closed.labels(_code(code, _CLOSE_CODES)).inc()
+        self._on_sessions.closed.labels(_code(code, _CLOSE_CODES)).inc()
 
     def message_sent(self, result: str, code: int | None, /) -> None:
         self._messages.labels(self._word("send", result), _code(code, _TWILIO_CODES)).inc()

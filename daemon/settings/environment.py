@@ -87,6 +87,11 @@ def secrets_of(given: Mapping[str, str]) -> Secrets:
     return Secrets(**values)
 
 
+def named_secrets(secrets: Secrets) -> Mapping[str, str]:
+    """The values by name."""
+    return {name: getattr(secrets, attribute) for name, attribute in SECRETS.items()}
+
+
 def how_to_set_secret(name: str) -> str:
     return f"set the environment variable {name}, or put it into the file {name} in ${CREDENTIALS_DIRECTORY}"
 

@@ -18,8 +18,6 @@ from actors.ports import VendorRefusedError, VendorUnavailableError
 from daemon.twilio.problems import NO_SUCH_RESOURCE, asking, problem_of
 from daemon.twilio.transport import TransportError
 
-INCOMING_MESSAGE_PATH: Final = "/api/webhook/twilio/incoming"
-
 FALLBACK_TWIML: Final = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Response>

@@ -1,6 +1,7 @@
 """Twilio's WhatsApp webhooks: messages that come in, statuses of those that went out."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import structlog
 from attrs import frozen
@@ -14,6 +15,8 @@ from daemon.web.door import TwilioDoor, read_or_refuse, stored
 from daemon.web.express import Answer, ExpressRequest, View
 
 _log = structlog.get_logger(__name__)
+
+INCOMING_MESSAGE: Final = "/api/webhook/twilio/incoming"
 
 # A body of any other type, or none at all, Twilio would send to the person or report as an error (Twilio docs:
 # api/twiml/sms/your_response).
@@ -46,7 +49,7 @@ class WhatsAppWebhooks:
     def views(self) -> Mapping[str, View]:
         """By path; for POST alone."""
         return {
-            "/api/webhook/twilio/incoming": self.incoming,
+            INCOMING_MESSAGE: self.incoming,
             "/api/webhook/twilio/status": self.status,
         }
 

@@ -40,6 +40,7 @@ from actors.live_call.mixing import RATE_HZ, BedRules, MusicBed
 from daemon.voice.bridge import Bridge, BridgeRules
 from daemon.voice.frames import Started
 from tests.memory.agent import LOST, MemoryAgent, MemorySession, Start, does
+from tests.memory.line_events import LineEvents
 
 PLAN = SessionPlan(agent_id="agent_1", user_id="person-7", speaks=True)
 STARTED = Started(stream_sid="MZ1", call_sid="CA1", parameters={"token": "t"})
@@ -126,31 +127,17 @@ class Stream:
 
 
 @define(eq=False)
-class Call:
+class Call(LineEvents):
     stream: Stream
     agent: MemoryAgent
     bridge: Bridge
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    events: list[LineEvent] = field(factory=list)
     ended: trio.Event = field(factory=trio.Event)
-    news: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-
-    def report(self, event: LineEvent) -> None:
-        self.events.append(event)
-        self.news.unpark_all()
 
     async def run(self) -> None:
         with self.scope:
             await self.bridge.run(self.report, token="t")
         self.ended.set()
-
-    def told(self, kind: type[LineEvent]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, kind: type[LineEvent], count: int = 1) -> Any:
-        while len(self.told(kind)) < count:
-            await self.news.park()
-        return self.told(kind)[count - 1]
 
     async def until_sent(self, is_there: Callable[[], object]) -> None:
         while not is_there():

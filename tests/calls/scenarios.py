@@ -64,6 +64,9 @@ def _transfers(mode: Mode) -> Iterator[Play]:
         callers=[caller(ASKS, talk, Step(wait_s=6.0, hang_up=True))],
         advisors={LAURA: [ACCEPTS]},
     )
+
+
+def _misses(mode: Mode) -> Iterator[Play]:
     for name, script in MISSES.items():
         yield Play(
             name=f"{name}, then goodbye",
@@ -85,6 +88,9 @@ def _transfers(mode: Mode) -> Iterator[Play]:
         advisors_known=0,
         callers=[caller(ASKS, Step(at="agent_said:mensaje@agent", wait_s=0.5, say="No, es todo, adiós"))],
     )
+
+
+def _other_ways_to_ask(mode: Mode) -> Iterator[Play]:
     yield Play(
         name="a program asks for an advisor",
         mode=mode,
@@ -151,6 +157,9 @@ def _losses(mode: Mode) -> Iterator[Play]:
                 callers=[caller(*steps)],
                 incidents=incidents,
             )
+
+
+def _starts(mode: Mode) -> Iterator[Play]:
     for name, start in (
         ("never starts", Start(after_s=60.0)),
         ("is lost at its start", Start(end=LOST_START)),
@@ -165,18 +174,20 @@ def _losses(mode: Mode) -> Iterator[Play]:
     yield Play(
         name="a session starts slowly", mode=mode, callers=[caller(SAYS_GOODBYE)], starts=[Start(after_s=6.0)]
     )
-    yield Play(
+
+
+def _losses_while_ringing(mode: Mode) -> Iterator[Play]:
+    rung = Play(
         name="session lost while it rings",
         mode=mode,
         callers=[caller(ASKS, Step(at=f"joined@{LAURA}", wait_s=4.0, hang_up=True))],
         advisors={LAURA: [evolve(ACCEPTS, answer_after_s=8.0)]},
         incidents=[Incident(at=f"ringing@{LAURA}", act="lose session", after_s=5.0)],
     )
-    yield Play(
+    yield rung
+    yield evolve(
+        rung,
         name="leg lost while it rings",
-        mode=mode,
-        callers=[caller(ASKS, Step(at=f"joined@{LAURA}", wait_s=4.0, hang_up=True))],
-        advisors={LAURA: [evolve(ACCEPTS, answer_after_s=8.0)]},
         incidents=[Incident(at=f"ringing@{LAURA}", act="end agent", after_s=3.0)],
         music_gap_s=1.5,
     )
@@ -212,7 +223,16 @@ def _troubles(mode: Mode) -> Iterator[Play]:
     )
 
 
-MAKERS: Final[Sequence[Callable[[Mode], Iterator[Play]]]] = (_transfers, _messages, _losses, _troubles)
+MAKERS: Final[Sequence[Callable[[Mode], Iterator[Play]]]] = (
+    _transfers,
+    _misses,
+    _other_ways_to_ask,
+    _messages,
+    _losses,
+    _starts,
+    _losses_while_ringing,
+    _troubles,
+)
 
 
 def scenarios() -> Sequence[Play]:

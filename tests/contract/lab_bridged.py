@@ -115,10 +115,14 @@ class Bridged:
         return [f"{event.name}: {event.detail}" for event in events]
 
     def transcript(self) -> list[str]:
-        """What was said in the newest conversation, as its transcript has it."""
-        conversation = list(self.lab.elevenlabs.world.conversations.values())[-1]
-        entries = [entry for entry in conversation.transcript if entry["message"]]
-        return [f"{entry['role']}: {entry['message']}" for entry in entries]
+        return transcript(self.lab)
+
+
+def transcript(lab: Lab) -> list[str]:
+    """What was said in the newest conversation, as its transcript has it."""
+    conversation = list(lab.elevenlabs.world.conversations.values())[-1]
+    entries = [entry for entry in conversation.transcript if entry["message"]]
+    return [f"{entry['role']}: {entry['message']}" for entry in entries]
 
 
 @asynccontextmanager

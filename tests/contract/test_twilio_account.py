@@ -9,12 +9,12 @@ import pytest
 from actors.ports import VendorRefusedError, VendorUnavailableError
 from daemon.lab.twilio.account import Application, IncomingNumber
 from daemon.twilio.account_settings import (
-    INCOMING_MESSAGE_PATH,
     TwilioAccount,
     application_differences,
     number_differences,
 )
 from daemon.twilio.transport import Limits, open_transport, sdk_client
+from daemon.web.whatsapp import INCOMING_MESSAGE
 from tests.contract.lab_twilio import ACCOUNT_SID, AUTH_TOKEN, SENDER, Bench, served
 from tests.contract.scripted_server import Step, answer, hang, scripted
 from tests.contract.test_lab_twilio_schema import check, specs
@@ -90,13 +90,13 @@ async def test_what_is_not_the_accounts_is_none() -> None:
 
 async def test_the_account_and_its_sender_are_told() -> None:
     async with bench_with() as bench, account_at(bench.url) as account:
-        bench.lab.account.incoming.url = f"{PUBLIC}{INCOMING_MESSAGE_PATH}#ct=1000"
+        bench.lab.account.incoming.url = f"{PUBLIC}{INCOMING_MESSAGE}#ct=1000"
         state = await account.state()
         sender = await account.whatsapp_sender(SENDER.removeprefix("whatsapp:"))
 
     assert (state.status, state.is_trial) == ("active", False)
     assert sender is not None
-    assert (sender.is_sending, sender.webhook_url) == (True, f"{PUBLIC}{INCOMING_MESSAGE_PATH}")
+    assert (sender.is_sending, sender.webhook_url) == (True, f"{PUBLIC}{INCOMING_MESSAGE}")
 
 
 async def test_a_sender_that_is_offline_says_why() -> None:

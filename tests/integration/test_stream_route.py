@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 import trio
-from attrs import define, evolve, field
+from attrs import define, evolve
 from structlog.testing import capture_logs
 from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
@@ -21,7 +21,6 @@ from actors.live_call.line import (
     Line,
     LineClosed,
     LineEnd,
-    LineEvent,
     LineOpened,
     Report,
     SessionBegan,
@@ -37,8 +36,9 @@ from daemon.lab.twilio.voice.legs import Leg
 from daemon.lab.twilio.voice.script import Script, Step
 from daemon.voice.bridge import BridgeRules, read_every_s
 from daemon.voice.stream_route import StreamRoute
-from tests.contract.lab_bridged import CALLER, GREETING
+from tests.contract.lab_bridged import CALLER, GREETING, transcript
 from tests.contract.lab_twilio_voice import Office, Told
+from tests.memory.line_events import LineEvents
 
 SAID = "agent_said@agent"
 TOKEN = "one-time-token"
@@ -53,14 +53,12 @@ def a_bed() -> MusicBed:
 
 
 @define(eq=False)
-class Desk:
+class Desk(LineEvents):
     """Stands in for the call's actor: lets the token in once, and opens the agent."""
 
     plan: SessionPlan
-    events: list[LineEvent] = field(factory=list)
     line: Line | None = None
     opens: bool = True
-    news: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     async def admit(self, token: str, call_sid: str, line: Line) -> Report | None:
         await trio.lowlevel.checkpoint()
@@ -70,18 +68,6 @@ class Desk:
         if self.opens:
             line.open_agent(self.plan)
         return self.report
-
-    def report(self, event: LineEvent) -> None:
-        self.events.append(event)
-        self.news.unpark_all()
-
-    def told(self, kind: type[LineEvent]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    async def until(self, kind: type[LineEvent], count: int = 1) -> Any:
-        while len(self.told(kind)) < count:
-            await self.news.park()
-        return self.told(kind)[count - 1]
 
 
 @define(eq=False)
@@ -116,9 +102,7 @@ class Stage:
         return sum(entry.end_s - entry.start_s for entry in heard if entry.kind.value == "stream")
 
     def transcript(self) -> list[str]:
-        conversation = list(self.lab.elevenlabs.world.conversations.values())[-1]
-        entries = [entry for entry in conversation.transcript if entry["message"]]
-        return [f"{entry['role']}: {entry['message']}" for entry in entries]
+        return transcript(self.lab)
 
     @asynccontextmanager
     async def socket(self, path: str = PATH) -> AsyncIterator[WebSocketConnection]:

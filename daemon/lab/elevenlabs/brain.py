@@ -8,6 +8,14 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from attrs import Factory, define, frozen
 
+REQUEST_ADVISOR: Final = "request_advisor"
+TAKE_MESSAGE: Final = "take_message"
+
+
+def is_note(text: str) -> bool:
+    """In brackets: what the business writes to the agent, and nobody has said."""
+    return text.lstrip().startswith(("[", "("))
+
 
 @frozen
 class Say:
@@ -238,11 +246,11 @@ def _goodbye(context: CallContext, knows: Knowledge, _: str) -> Iterator[Step]:
 
 
 def _advisor(context: CallContext, _: Knowledge, text: str) -> Iterator[Step]:
-    if "request_advisor" not in context.tools:
+    if REQUEST_ADVISOR not in context.tools:
         yield Say("Le paso su solicitud a un asesor y le escribe por aquí.")
         return
     yield Say("Un momento, lo consulto.")
-    yield CallTool("request_advisor", {"reason": text})
+    yield CallTool(REQUEST_ADVISOR, {"reason": text})
     if context.tool_results and context.tool_results[-1].is_error:
         yield Say("Ahora mismo no logro comunicarme con un asesor. ¿Quiere que le deje su recado?")
     else:
@@ -254,8 +262,8 @@ def _advisor_missing(_: CallContext, __: Knowledge, ___: str) -> Iterator[Step]:
 
 
 def _message(context: CallContext, _: Knowledge, text: str) -> Iterator[Step]:
-    if "take_message" in context.tools:
-        yield CallTool("take_message", {"message": text})
+    if TAKE_MESSAGE in context.tools:
+        yield CallTool(TAKE_MESSAGE, {"message": text})
     yield Say("Listo, dejo su recado y le responden lo antes posible.")
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from daemon.lab.elevenlabs.brain import REQUEST_ADVISOR, TAKE_MESSAGE, is_note
 from daemon.lab.elevenlabs.conversations import Analysis, Conversation
 from daemon.lab.elevenlabs.script import value_for_field
 
@@ -11,8 +12,8 @@ _INTRODUCED: Final = re.compile(
     r"\b(?:[Ss]oy|[Mm]e llamo|[Mm]i nombre es|[Ll]e habla) ([A-ZÁÉÍÓÚÑ][a-záéíóúñü]+)"
 )
 _ASKED_FOR: Final[Mapping[str, str]] = {
-    "request_advisor": "pidió un asesor",
-    "take_message": "quiso dejar un mensaje",
+    REQUEST_ADVISOR: "pidió un asesor",
+    TAKE_MESSAGE: "quiso dejar un mensaje",
 }
 
 
@@ -41,7 +42,7 @@ def _words(conversation: Conversation) -> Sequence[str]:
         for entry in conversation.transcript
         if entry["role"] == "user"
         and (conversation.text_only or entry["source_medium"] == "audio")
-        and not entry["message"].lstrip().startswith(("[", "("))
+        and not is_note(entry["message"])
     ]
 
 

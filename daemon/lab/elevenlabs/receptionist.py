@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 from attrs import define, field, frozen
 
 from daemon.lab.elevenlabs.brain import (
+    REQUEST_ADVISOR,
+    TAKE_MESSAGE,
     Brain,
     CallContext,
     CallTool,
@@ -19,12 +21,10 @@ from daemon.lab.elevenlabs.brain import (
     Say,
     Step,
     ToolResult,
+    is_note,
     plain_text,
     with_tokens,
 )
-
-REQUEST_ADVISOR: Final = "request_advisor"
-TAKE_MESSAGE: Final = "take_message"
 
 NOBODY: Final = "En este momento no hay ningún asesor disponible. ¿Quiere dejar un mensaje?"
 _OFFER: Final = "¿Quiere que pruebe con otro asesor, o prefiere dejar un mensaje?"
@@ -50,7 +50,7 @@ class ReceptionistBrain:
 
 
 def _is_note(context: CallContext, text: str) -> bool:
-    return context.is_typed or text.lstrip().startswith(("[", "("))
+    return context.is_typed or is_note(text)
 
 
 # --- Notes ----------------------------------------------------------------------------------------------

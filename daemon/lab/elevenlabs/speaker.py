@@ -8,13 +8,12 @@ import trio
 from attrs import define, field, frozen
 
 from daemon.lab.elevenlabs import wire
-from daemon.lab.elevenlabs.brain import CallTool, EndCall, Pause, Say, Step
+from daemon.lab.elevenlabs.brain import REQUEST_ADVISOR, CallTool, EndCall, Pause, Say, Step
 from daemon.lab.elevenlabs.client_tools import ClientTools
 from daemon.lab.elevenlabs.conversations import tool_entry_parts, tool_result_parts, transcript_entry
 from daemon.lab.elevenlabs.session import Ending, Point, Session, Turn, TurnCutError, TurnKind
 from daemon.lab.elevenlabs.voice import send_voice
 
-_TOOL_OF_FAULTS: Final = "request_advisor"
 UNKNOWN_TOOL: Final = "tool_that_no_client_has"
 END_CALL: Final = "end_call"
 
@@ -116,11 +115,11 @@ class Speaker:
         faults = self.session.world.faults
         if fault := faults.strikes("tool_between_replies"):
             yield Say("Un momento, lo consulto.")
-            yield CallTool(str(fault.details.get("tool", _TOOL_OF_FAULTS)), {"reason": turn.text}, True)
+            yield CallTool(str(fault.details.get("tool", REQUEST_ADVISOR)), {"reason": turn.text}, True)
         if fault := faults.strikes("tool_expects_response"):
-            yield CallTool(str(fault.details.get("tool", _TOOL_OF_FAULTS)), {"reason": turn.text}, True)
+            yield CallTool(str(fault.details.get("tool", REQUEST_ADVISOR)), {"reason": turn.text}, True)
         if fault := faults.strikes("tool_fire_and_forget"):
-            yield CallTool(str(fault.details.get("tool", _TOOL_OF_FAULTS)), {"reason": turn.text}, False)
+            yield CallTool(str(fault.details.get("tool", REQUEST_ADVISOR)), {"reason": turn.text}, False)
         if faults.strikes("tool_unknown"):
             yield CallTool(UNKNOWN_TOOL, {"reason": turn.text}, True)
 

@@ -99,20 +99,20 @@ class TwilioLab:
         self.world = self.whatsapp.world
         self.carrier = self.whatsapp.carrier
         self.phones = self.whatsapp.phones
-        self.voice = VoiceSide(
-            Ground(
-                account=self.account,
-                clock=self.clock,
-                books=self.books,
-                faults=self.faults,
-                schedule=self.schedule,
-                courier=self.courier,
-                engine=self.engine,
-                pace=voice_pace or VoicePace(),
-            ),
-            spoken or Spoken(),
-        )
+        self.voice = VoiceSide(self._ground(voice_pace or VoicePace()), spoken or Spoken())
         self.app = self._open_app()
+
+    def _ground(self, pace: VoicePace) -> Ground:
+        return Ground(
+            account=self.account,
+            clock=self.clock,
+            books=self.books,
+            faults=self.faults,
+            schedule=self.schedule,
+            courier=self.courier,
+            engine=self.engine,
+            pace=pace,
+        )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The webhook engine, the schedule and the calls. Runs once, until cancelled; what is under way is then broken off."""
