@@ -722,7 +722,11 @@ class _Http11(H11Protocol):
 
     @override
     async def _send_h11_event(self, event: H11SendableEvent) -> None:
-        """As hypercorn's, but a head of known length goes with the first piece of its body, in one packet."""
+        """As hypercorn's, but a head of known length goes with the first piece of its body, in one packet, and an answer
+        that comes before the request's end says that it is its connection's last, as it is for hypercorn.
+        """
+        if isinstance(event, h11.Response) and self.connection.their_state is h11.SEND_BODY:
+            event = _as_the_last(event)
         try:
             octets = self._held + self.connection.send(event)
         except h11.LocalProtocolError:
@@ -783,6 +787,12 @@ def _flaw_of_head(come: bytes, limits: ServerLimits) -> int | None:
     if name and (b"," in after.partition(b"\r\n")[0] or b"\r\ncontent-length" in after):
         return 400
     return None
+
+
+def _as_the_last(response: h11.Response) -> h11.Response:
+    """What is left of a request that was answered before its end would be read as the next one (RFC 9112, 9.3)."""
+    headers = [(name, value) for name, value in response.headers if name != b"connection"]
+    return h11.Response(status_code=response.status_code, headers=[*headers, (b"connection", b"close")])
 
 
 def _without_extensions(request: h11.Request) -> h11.Request:

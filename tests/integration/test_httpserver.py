@@ -493,6 +493,22 @@ async def test_a_body_of_many_pieces_that_the_app_never_reads_does_not_hold_the_
         await assert_healthy(address)
 
 
+@pytest.mark.parametrize("body", [b"", b"0123"], ids=["before its body", "amid its body"])
+async def test_an_answer_before_the_requests_end_says_that_it_is_the_last(body: bytes) -> None:
+    async with serving(App()) as (_, address), await connect(address) as stream:
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n" + body)
+        head = await answer(stream, b"hello")
+        assert b"\r\nconnection: close\r\n" in head.lower()
+        assert await rest(stream) == b""
+
+
+async def test_an_answer_to_a_whole_request_is_not_the_last() -> None:
+    async with serving(App()) as (_, address), await connect(address) as stream:
+        for _ in range(2):
+            await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n0123")
+            assert b"\r\nconnection: close\r\n" not in (await answer(stream, b"hello")).lower()
+
+
 async def test_an_app_learns_that_its_client_left() -> None:
     app = App()
     async with serving(app) as (_, address):
