@@ -6,31 +6,34 @@ failure is one clear sentence on standard error, never a traceback.
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import cast
 
 import click
+from typing_extensions import override
 
-from daemon.cli import agent, batch, check, conversation, demo, lab, migrate, run, status
-from daemon.cli.failure import failure_of
+COMMANDS = ("run", "demo", "lab", "check", "status", "batch", "conversation", "agent", "migrate")
+"""Each stands in the module of its name, as the object of its name."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """Imports no more than the command that is called: all of them together take seconds."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return cast("click.Command", getattr(import_module(f"daemon.cli.{cmd_name}"), cmd_name))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="relevo")
 def relevo() -> None:
     """A finished call goes on in WhatsApp."""
-
-
-for command in (
-    run.run,
-    demo.demo,
-    lab.lab,
-    check.check,
-    status.status,
-    batch.batch,
-    conversation.conversation,
-    agent.agent,
-    migrate.migrate,
-):
-    relevo.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +54,8 @@ def _exit_code(arguments: Sequence[str] | None) -> int:
     except BaseException as error:
         if _is_interrupt(error):
             return 130
+        from daemon.cli.expected import failure_of  # noqa: PLC0415 -- who does not fail need not import it
+
         failure = failure_of(error)
         if failure is None:
             raise

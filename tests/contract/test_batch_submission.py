@@ -11,7 +11,8 @@ from attrs import define, field
 from rich.console import Console
 
 from daemon.cli.batch_submission import Screen, Submission
-from daemon.cli.failure import CommandFailedError, failure_of
+from daemon.cli.expected import failure_of
+from daemon.cli.failure import CommandFailedError
 from daemon.elevenlabs.batch_calls import BatchCalls
 from daemon.lab.elevenlabs.script import CallScript, Outcome
 from tests.contract.lab_elevenlabs import ServedLab, served_lab
