@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ALONE := tests/integration/test_stream_route.py tests/integration/test_live_calls_on_processes.py
 
+# The tests start the program two hundred times: compiled anew each time that is a minute.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format lint types bench chaos audit lock clean
 
@@ -16,7 +19,7 @@ setup: $(READY) ## .venv with the locked dependencies and the command relevo
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Relevo needs Python 3.11 or later; try make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -25,7 +28,7 @@ demo: $(READY) ## a call, its WhatsApp opening, and you as the customer
 
 # Two files at a time, for half of them wait for processes; a file stays whole, since its tests may share a daemon. Calls in
 # real time have the machine alone.
-test: $(READY) ## every test but the three long ones
+test: $(READY) ## every test but the five long ones
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ALONE:%=--ignore=%) -m "not long"
 	$(BIN)/python -m pytest -q $(ALONE)
 

@@ -122,7 +122,7 @@ class Storm:
         return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(happenings, st.integers(0, 2**32))
 def test_whatever_happens_everybody_is_answered_in_order_and_once(
     happenings: Sequence[tuple[float, Happening]], seed: int

@@ -40,6 +40,7 @@ async def test_kills_and_a_restarted_database_lose_and_double_nothing(server_fol
     assert all(result.verdict.written for result in results[:-1])
 
 
+@pytest.mark.long
 async def test_a_daemon_that_forgets_at_its_start_what_was_unanswered_is_found_out(
     server_folder: Path,
 ) -> None:
