@@ -298,8 +298,8 @@ class LiveCallActor:
                 await self._on_tool(event, line[1])
             case KeyPressed(key) if key == ADVISOR_KEY:
                 await self._ask_for_advisor(AskForAdvisor(source=Source.KEY, reason=""))
-            case Heard(name):
-                if (heard := self._agent.heard(name)) is not None:
+            case Heard():
+                if (heard := self._agent.heard(event)) is not None:
                     await self._happen(events.Heard(heard))
             case AgentSpoke():
                 self._agent.begins_to_speak()

@@ -3,19 +3,15 @@
 from functools import partial
 from typing import Final
 
-import trio
 from attrs import define, field
 
 from actors.live_call import effects as do
 from actors.live_call.effects import Telling, Timer, ToolAnswer
 from actors.live_call.hands import Hands
-from actors.live_call.line import Line, ToolAsked
+from actors.live_call.line import Heard, Line, ToolAsked
 from actors.live_call.records import Records
 from actors.live_call.session_plan import facts_of, session_plan
 from actors.live_call.state import Opening
-
-HEARD_AT_ONCE_S: Final = 0.25
-"""A mark that comes back so soon had nothing before it that was still to be heard."""
 
 _TELLINGS: Final = {
     Telling.ADVISOR_CALLED: "told_calling",
@@ -37,14 +33,13 @@ class _Listening:
     """What is to be reported once the agent was heard; until it is marked, the agent has not begun to speak.
 
     Attributes:
-        is_beginning: the mark stands behind the first piece of what the agent says, however short, and not behind all of
-            it: that it came back at once means nothing.
+        is_beginning: the mark stands behind the first piece of what the agent says: that nothing has come behind it yet
+            means nothing.
     """
 
     what: Timer
     is_marked: bool
     is_beginning: bool
-    marked_at: float = 0.0
 
 
 @define(eq=False, kw_only=True)
@@ -124,12 +119,12 @@ class AgentSide:
             listening.is_marked = True
             self._mark(listening)
 
-    def heard(self, mark: str) -> Timer | None:
+    def heard(self, mark: Heard) -> Timer | None:
         """What was waited for, once a mark has come back with nothing said behind it. Else the mark is set again."""
         listening = self._listening
-        if listening is None or listening.what.value != mark:
+        if listening is None or listening.what.value != mark.name:
             return None
-        if listening.is_beginning or trio.current_time() - listening.marked_at > HEARD_AT_ONCE_S:
+        if listening.is_beginning or not mark.is_all:
             listening.is_beginning = False
             self._mark(listening)
             return None
@@ -137,7 +132,6 @@ class AgentSide:
         return listening.what
 
     def _mark(self, listening: _Listening) -> None:
-        listening.marked_at = trio.current_time()
         if (line := self._line) is not None:
             line.mark(listening.what.value)
 

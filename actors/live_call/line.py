@@ -120,9 +120,14 @@ class KeyPressed:
 
 @frozen
 class Heard:
-    """What a mark was set for was heard."""
+    """What a mark was set for was heard.
+
+    Attributes:
+        is_all: the agent has said nothing since the mark was set.
+    """
 
     name: str
+    is_all: bool
 
 
 @frozen

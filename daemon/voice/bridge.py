@@ -186,7 +186,7 @@ class Bridge:
             writer=FrameWriter(self.started.stream_sid),
             send=self._send,
             clear=self._send_clear,
-            heard=lambda name: self._tell(Heard(name)),
+            heard=lambda name, is_all: self._tell(Heard(name, is_all)),
             make_bed=self.make_bed,
             voice_max_s=self.rules.voice_max_s,
             mark_patience_s=self.rules.mark_patience_s,

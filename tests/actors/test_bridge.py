@@ -325,7 +325,7 @@ async def test_a_mark_is_heard_when_it_comes_back(autojump_clock: MockClock) -> 
         call.bridge.mark("told")
         await call.until(Heard)
 
-    assert call.told(Heard) == [Heard("told")]
+    assert call.told(Heard) == [Heard("told", is_all=True)]
     assert call.stream.events == ["media", "mark"]
 
 
@@ -345,7 +345,11 @@ async def test_a_mark_that_does_not_come_back_is_heard_two_seconds_late(autojump
         await call.until(Heard, 3)
         assert trio.current_time() - cut_s == pytest.approx(2.0, abs=0.01)
 
-    assert call.told(Heard) == [Heard("told"), Heard("again"), Heard("cut off")]
+    assert call.told(Heard) == [
+        Heard("told", is_all=True),
+        Heard("again", is_all=False),
+        Heard("cut off", is_all=True),
+    ]
 
 
 # --- Telling the agent ----------------------------------------------------------------------------------

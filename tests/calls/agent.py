@@ -71,6 +71,7 @@ class Connection:
     to_server: trio.MemorySendChannel[str]
     latency_s: float
     from_server: trio.MemoryReceiveChannel[tuple[float, str]]
+    to_client: trio.MemorySendChannel[tuple[float, str]]
 
     @property
     def conversation_id(self) -> str:
@@ -87,6 +88,10 @@ class Connection:
 
     async def answer_tool(self, call_id: str, result: str, *, is_error: bool) -> None:
         await self._send(wire.client_tool_result(call_id, result, is_error=is_error))
+
+    def close(self) -> None:
+        """Nothing more comes from the server."""
+        self.to_client.close()
 
     async def _send(self, frame: str) -> None:
         await trio.lowlevel.checkpoint()
@@ -163,14 +168,34 @@ class Agents:
         if start.end is not None:
             return start.end
         session, listener, speaker, connection = self._open(plan)
+        async with trio.open_nursery() as nursery:
+            deliver(SessionOpened(connection))
+            nursery.start_soon(connection.relay, deliver, name="agent's wire")
+            await self._hold(session, listener, speaker, connection, plan)
+            ending = session.ending or Ending(1011)
+            if ending.code is None:
+                nursery.cancel_scope.cancel(reason="the connection broke")
+            # What was sent before a close frame arrives before it.
+            connection.close()
+        await trio.sleep(self.latency_s)
+        if ending.code is None:
+            return endings.lost("the connection broke")
+        return endings.closed(ending.code, ending.reason, fault=None, was_open=True)
+
+    async def _hold(
+        self,
+        session: WatchedSession,
+        listener: Listener,
+        speaker: Speaker,
+        connection: Connection,
+        plan: SessionPlan,
+    ) -> None:
         try:
             with session.scope:
                 async with trio.open_nursery() as nursery:
-                    deliver(SessionOpened(connection))
                     if plan.context:
                         await connection._send(wire.history(plan.context))
                     nursery.start_soon(speaker.run, name="agent's speaker")
-                    nursery.start_soon(connection.relay, deliver, name="agent's wire")
                     first = _first_message(session)
                     if first:
                         await listener.start_turn(Turn(TurnKind.FIRST_MESSAGE, first))
@@ -178,11 +203,6 @@ class Agents:
         finally:
             session.is_over = True
             session.wake(trio.current_time())
-        ending = session.ending or Ending(1011)
-        await trio.sleep(self.latency_s)
-        if ending.code is None:
-            return endings.lost("the connection broke")
-        return endings.closed(ending.code, ending.reason, fault=None, was_open=True)
 
     def _open(self, plan: SessionPlan) -> tuple[WatchedSession, Listener, Speaker, Connection]:
         world, agent = self.world, self.world.agent(plan.agent_id)
@@ -216,7 +236,7 @@ class Agents:
         )
         self.sessions.append(session)
         turns, taken = trio.open_memory_channel[Turn](100)
-        connection = Connection(session, to_server, self.latency_s, from_server)
+        connection = Connection(session, to_server, self.latency_s, from_server, to_client)
         return session, Listener(session, from_client.receive, turns), Speaker(session, taken), connection
 
 

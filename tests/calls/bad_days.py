@@ -141,6 +141,7 @@ def bad_day(seed: int) -> Play:
         faults=[*_drawn(chance, TELEPHONE), *_drawn(chance, REST, on="any")],
         agent_faults=list(_drawn(chance, AGENT)),
         incidents=list(_incidents(chance)),
+        away_s=chance.choice((0.03, 0.03, 0.03, 0.1, 0.3)),
     )
 
 

@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 from quart_trio import QuartTrio
 from typing_extensions import override
 
-from actors.live_call.state import Mode
+from actors.live_call.state import Ending, Mode
 from daemon.lab.faults import Fault
 from daemon.lab.twilio.account import Application, IncomingNumber
 from daemon.lab.twilio.app import TwilioLab
@@ -44,7 +44,7 @@ FRAME_S: Final = 0.2
 """Ten times as long as Twilio's: most of what a simulated call costs is its frames."""
 PACE: Final = VoicePace(calls_per_second=1.0, dial_s=0.3, no_answer_extra_s=5.0, recording_s=0.5)
 CALL_MAX_S: Final = 240.0
-SETTLE_MAX_S: Final = 120.0
+SETTLE_MAX_S: Final = 240.0
 AFTERMATH_S: Final = 6.0
 LOOK_EVERY_S: Final = 0.5
 
@@ -69,6 +69,7 @@ class Play:
         takes_s: how long a spoken sentence takes to make; None: there is no text-to-speech.
         starts: how the agent's sessions start.
         faults, agent_faults: of the lab's.
+        away_s: how long a frame of a stream takes to get here, and one of ours to get there.
         music_gap_s: how long music may be missing while a telephone rings.
     """
 
@@ -84,6 +85,7 @@ class Play:
     agent_faults: Sequence[Fault] = ()
     incidents: Sequence[Incident] = ()
     ring_s: float = 12.0
+    away_s: float = 0.03
     music_gap_s: float = 0.3
 
 
@@ -198,7 +200,7 @@ class Stage:
     def _surroundings(self) -> Iterator[None]:
         streams = "daemon.lab.twilio.voice.streams"
         tokens = random.Random(f"{self.seed}/sids")
-        opened = partial(open_pipe, daemon=self._daemon, latency_s=0.03)
+        opened = partial(open_pipe, daemon=self._daemon, latency_s=self.play.away_s)
         hexes = type(
             "Hexes",
             (),
@@ -384,6 +386,11 @@ class Stage:
             f"call {row.id} is {row.state.phase.value}"
             for row in self.database.live_calls.values()
             if row.ended_at is None or not row.state.is_over
+        ]
+        left += [
+            f"call {row.id} was not sought through"
+            for row in self.database.live_calls.values()
+            if row.ending is Ending.VOICEMAIL and row.recordings_sought_at is None
         ]
         left += [
             f"recording {row.id} is awaited" for row in self.database.recordings.values() if row.is_awaited

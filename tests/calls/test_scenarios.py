@@ -8,6 +8,7 @@ from attrs import evolve
 
 from actors.live_call.state import Mode
 from daemon.lab.faults import Fault
+from tests.calls.ears import listen
 from tests.calls.scenarios import LAURA, broken_off, moments_of, scenarios
 from tests.calls.simulate import perform
 from tests.calls.stage import Play, Stage
@@ -77,6 +78,20 @@ def test_an_agent_whose_sound_comes_in_splinters_is_heard_to_the_end(name: str) 
     assert "agent_said" in next(line for line in reversed(outcome.lines[:cut]) if " agent_s" in line), (
         outcome.report
     )
+
+
+@pytest.mark.parametrize("away_s", [0.03, 0.4])
+@pytest.mark.parametrize("mode", Mode)
+def test_a_goodbye_is_heard_to_its_end_and_is_the_end_however_far_twilio_is(
+    mode: Mode, away_s: float
+) -> None:
+    stage = Stage(evolve(PLAYS[f"{mode.value}: the agent ends the call"], away_s=away_s))
+    run_seeded(0, stage.run)
+    assert not listen(stage)
+    said_s = max(event.at_s for event in stage.events if event.name == "agent_said")
+    heard_s = said_s + stage.agents.latency_s + away_s
+    (caller,) = stage.callers
+    assert caller.call.ended_s == pytest.approx(heard_s + away_s, abs=0.3)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -181,7 +181,7 @@ class Pipe:
     is_accepted: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.to_daemon, self.to_twilio = _Way(0.0), _Way(self.latency_s)
+        self.to_daemon, self.to_twilio = _Way(self.latency_s), _Way(self.latency_s)
 
     # --- Twilio's end ---
 

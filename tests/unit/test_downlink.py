@@ -37,7 +37,8 @@ class Caller:
     Attributes:
         played: what was heard.
         waiting: what will be, marks in their places.
-        returned: marks that have come back, each with how much voice had been heard by then.
+        heard: marks that have come back, each with how much voice had been heard by then.
+        last: those behind which nothing was said.
     """
 
     now: int = 0
@@ -45,6 +46,7 @@ class Caller:
     waiting: deque[bytes | str] = field(factory=deque)
     frames: list[str] = field(factory=list)
     heard: list[tuple[str, int]] = field(factory=list)
+    last: list[str] = field(factory=list)
     cleared: int = 0
     lost_marks: bool = False
     downlink: Downlink = field(init=False)
@@ -54,7 +56,7 @@ class Caller:
             writer=FrameWriter("MZ1"),
             send=self.take,
             clear=self.take,
-            heard=lambda name: self.heard.append((name, len(self.voice))),
+            heard=self._hear,
             make_bed=SilentBed,
             voice_max_s=60.0,
             mark_patience_s=2.0,
@@ -71,6 +73,11 @@ class Caller:
     @property
     def waits(self) -> int:
         return sum(len(item) for item in self.waiting if isinstance(item, bytes))
+
+    def _hear(self, name: str, is_all: bool) -> None:  # noqa: FBT001 -- as the downlink tells it
+        self.heard.append((name, len(self.voice)))
+        if is_all:
+            self.last.append(name)
 
     def take(self, text: str) -> None:
         frame = json.loads(text)
@@ -178,6 +185,25 @@ def test_a_mark_is_heard_after_all_that_was_said_before_it() -> None:
     caller.go_on(2_000)
 
     assert caller.heard == [("nothing said", 0), ("said", 800)]
+
+
+@pytest.mark.parametrize("has_music", [False, True])
+def test_a_mark_tells_whether_more_was_said_behind_it(*, has_music: bool) -> None:
+    caller = Caller()
+    caller.music(on=has_music)
+    caller.say(speech(800))
+    caller.mark("first")
+    caller.say(speech(800))
+    caller.mark("second")
+    caller.mark("third")
+    if not has_music:
+        # What waits is taken back, and keeps what was known of it.
+        caller.music(on=True)
+    caller.go_on(6_000)
+    caller.say(speech(800))
+
+    assert [name for name, _ in caller.heard] == ["first", "second", "third"]
+    assert caller.last == ["second", "third"]
 
 
 def test_what_the_person_spoke_over_counts_as_heard() -> None:
