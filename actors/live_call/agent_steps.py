@@ -10,6 +10,7 @@ from actors.live_call.effects import (
     AwaitHeard,
     CloseSession,
     KeepSession,
+    LimitCaller,
     LookAtCaller,
     Music,
     Tell,
@@ -31,6 +32,9 @@ def stream_opened(course: Course, event: events.StreamOpened) -> None:
     course.put(agent.moved(LegStage.ANSWERED))
     # Music until the agent speaks, which may take seconds.
     course.do(Music(on=True))
+    if not course.is_conference:
+        # In a room the document limits the caller's leg; a stream's document has no way to.
+        course.do(LimitCaller(course.rules.call_max_s))
     course.unhold()
     if course.state.is_caller_there or not course.is_conference:
         course.open_session()

@@ -43,15 +43,17 @@ class AgentStream:
     """The leg becomes a media stream to us, which shows `token` when it opens.
 
     It goes on when the socket closes, ours or theirs: with `lost_music_url` for as long as the leg lives, so that nobody
-    waits in silence while a daemon that was killed starts again, else with ten seconds of silence.
+    waits in silence while a daemon that was killed starts again, else with `own_music_url`, once, and ten seconds.
 
     Attributes:
+        own_music_url: where music of ours lies.
         lost_music_url: where a sound lies that does not depend on us, such as a company's own server.
         caller_of: the live call whose caller is on this very leg: its leg asks `/voice/after` when nothing is left to
             play. None for an agent's own leg, which ends.
     """
 
     token: str
+    own_music_url: str
     lost_music_url: str | None = None
     caller_of: int | None = None
 
@@ -111,7 +113,7 @@ class Menu:
 
 @frozen
 class HoldMusic:
-    """Music without end, for somebody who waits in a room."""
+    """Music without end, for somebody who waits in a room. One that cannot be had is asked for again."""
 
     url: str
 

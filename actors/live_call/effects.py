@@ -94,6 +94,13 @@ class EndLeg:
 
 
 @frozen
+class LimitCaller:
+    """Have Twilio end the caller's leg after so long, should nobody else."""
+
+    after_s: float
+
+
+@frozen
 class HoldCaller:
     on: bool
 
@@ -206,6 +213,7 @@ Effect: TypeAlias = (
     | DialAdvisor
     | FindLeg
     | EndLeg
+    | LimitCaller
     | HoldCaller
     | SendCaller
     | EndCaller

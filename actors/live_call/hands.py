@@ -46,6 +46,8 @@ TRIES_MAX = 12
 SEND_TRIES_MAX = 8
 """At a caller who is to be sent elsewhere and hears music meanwhile: half a minute."""
 DIAL_TRIES_MAX = 2
+LIMIT_TRIES_MAX = 4
+"""At a second fence: the call's own limit is the first."""
 LABEL_TRIES_MAX = 4
 FIND_AFTER_S = (1.0, 3.0, 6.0, 12.0)
 """When a leg of unknown fate is looked for: a new one may be listed some seconds later only."""
@@ -68,6 +70,7 @@ HandEffect: TypeAlias = (
     | do.DialAdvisor
     | do.FindLeg
     | do.EndLeg
+    | do.LimitCaller
     | do.HoldCaller
     | do.SendCaller
     | do.EndCaller
@@ -125,6 +128,8 @@ class Hands:
                 self.start(partial(self.find_leg, leg), "search for a leg")
             case do.EndLeg(sid):
                 self.start(partial(self.end_leg, sid), "end of a leg")
+            case do.LimitCaller(after_s):
+                self.start(partial(self.limit_caller, round(after_s)), "limit of the caller")
             case do.HoldCaller(on):
                 self.hold(on=on)
             case do.SendCaller(place, leg):
@@ -279,6 +284,12 @@ class Hands:
         self.post(events.RoomSeen(leg, None))
 
     # --- the caller ---
+
+    async def limit_caller(self, seconds: int) -> None:
+        for attempt in range(LIMIT_TRIES_MAX):
+            if await self.world.telephony.limit(self.call.call_sid, seconds):
+                return
+            await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
 
     def hold(self, *, on: bool) -> None:
         self._hold = on

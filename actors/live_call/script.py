@@ -4,6 +4,8 @@ Spoken text is the agent's voice. What is always the same was made at the start,
 what cannot be had in that moment is said by Twilio's.
 """
 
+from collections.abc import Callable
+
 from attrs import frozen
 
 from actors.live_call.documents import (
@@ -34,6 +36,7 @@ MOMENT_S = 1.0
 class Script:
     """Attributes:
     audio_url: where Twilio finds a sound of this name.
+    own_music_url: where Twilio finds our hold music, as it is now.
     lost_music_url: music that does not depend on this daemon, for an agent's leg that has lost its stream.
     """
 
@@ -41,6 +44,7 @@ class Script:
     voice: Voice
     tokens: Tokens
     audio_url: str
+    own_music_url: Callable[[], str]
     lost_music_url: str | None
     call_max_s: int
     advisor_talk_max_s: int
@@ -99,6 +103,7 @@ class Script:
             return Nothing()
         return AgentStream(
             token=token,
+            own_music_url=self.own_music_url(),
             lost_music_url=self.lost_music_url,
             caller_of=read[0] if is_callers_leg else None,
         )

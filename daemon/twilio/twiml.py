@@ -38,6 +38,7 @@ CONTENT_TYPE: Final = "text/xml"
 
 _KEY_TIMEOUT_S: Final = 6
 _LOST_PAUSE_S: Final = 10
+_MUSIC_PAUSE_S: Final = 2
 _MOMENT_S: Final = 1
 _SAY_MAX: Final = 4096
 # What XML 1.0 has no way to write (W3C: Extensible Markup Language 1.0, production 2).
@@ -76,6 +77,8 @@ class Twiml:
                 self._menu(response, document)
             case HoldMusic():
                 response.play(document.url, loop=0)
+                response.pause(length=_MUSIC_PAUSE_S)
+                response.redirect(self._url(paths.HOLD_MUSIC), method="GET")
             case AskAgain():
                 response.pause(length=_MOMENT_S)
                 response.redirect(self._url(document.path), method="POST")
@@ -111,7 +114,7 @@ class Twiml:
     def _stream(self, response: Any, document: AgentStream) -> None:
         """Without an `action`, which would be asked of a daemon that may be dead.
 
-        What stands behind music without end is reached when there is no music to be had.
+        What stands behind a sound is reached when the sound is over, or not to be had.
         """
         stream = Stream(url=self._socket_url(paths.STREAM))
         stream.parameter(name="token", value=document.token)
@@ -121,6 +124,7 @@ class Twiml:
         if document.lost_music_url is not None:
             response.play(document.lost_music_url, loop=0)
         else:
+            response.play(document.own_music_url)
             response.pause(length=_LOST_PAUSE_S)
         if document.caller_of is not None:
             response.redirect(self._of_call(paths.AFTER, document.caller_of), method="POST")

@@ -28,6 +28,11 @@ _DAY_S: Final = 86_400
 Sound: TypeAlias = bytes
 
 
+def music_url(public_url: str, content: Sound) -> str:
+    """Where Twilio finds this very music."""
+    return f"{public_url}{AUDIO}/{music_name(content)}"
+
+
 @lru_cache(maxsize=1)
 def music_name(content: Sound) -> str:
     """The name of this very music: Twilio keeps a sound by its address for as long as it is told that it may."""
@@ -63,7 +68,7 @@ class VoiceSounds:
             await self.door.form(request)
         else:
             self.door.query(request)
-        document = HoldMusic(f"{self.public_url}{AUDIO}/{music_name(self.music())}")
+        document = HoldMusic(music_url(self.public_url, self.music()))
         return Response(self.write(document), content_type="text/xml")
 
     async def audio(self, name: str) -> Response:

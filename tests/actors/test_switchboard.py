@@ -106,6 +106,7 @@ async def lines(autojump_clock: object) -> Lines:
             voice=PaperVoice(lambda: 0.0),
             tokens=calls.tokens,
             audio_url=f"{PUBLIC}/voice/audio",
+            own_music_url=lambda: f"{PUBLIC}/voice/audio/hold-music.wav",
             lost_music_url=None,
             call_max_s=60,
             advisor_talk_max_s=60,

@@ -31,7 +31,6 @@ from tests.memory.database import LiveCallRow
 Span = tuple[float, float]
 
 KILL_EXCUSES_S: Final = 10.0
-LOST_STREAM_S: Final = 11.0
 NO_ANSWER_S: Final = 16.0
 """So long Twilio waits for a document."""
 DUCKED_MAX: Final = 0.5
@@ -148,19 +147,10 @@ class _Ears:
             *self._company(caller),
             *self._asked_for_sound(caller),
             *self._excuses(),
-            *self._lost_streams(caller),
         ]
         for first, last in _without(gaps, allowed):
             if last - first > self.patience.silence_s and not self._was_sound_lost():
                 yield Broken("no caller is left in silence", f"from {first:.2f} to {last:.2f}")
-
-    def _lost_streams(self, caller: Leg) -> Sequence[Span]:
-        """After a stream on the caller's own leg there is a pause of ten seconds, unless the company has music."""
-        return [
-            (event.at_s, event.at_s + LOST_STREAM_S)
-            for event in self._events(caller, "stream_refused", "stream_dropped")
-            if not self.stage.play.has_music_url
-        ]
 
     def _was_sound_lost(self) -> bool:
         """Twilio never asked for something that it was to play, and plays nothing in its place."""
@@ -348,7 +338,7 @@ class _Ears:
 
     def _recordings(self) -> Iterable[Broken]:
         database = self.stage.database
-        made = [sid for sid in self.stage.made_recordings if self._was_told(sid)]
+        made = self.stage.made_recordings
         kept = [row.sid for row in database.recordings.values() if row.kept is not None]
         if len(set(kept)) != len(kept) or set(made) - set(kept):
             yield Broken("every message is kept once", f"{len(made)} were made, {len(kept)} kept")
@@ -356,13 +346,6 @@ class _Ears:
         wanted = len(kept) if self.stage.play.advisors_known else 0
         if len(notices) != wanted:
             yield Broken("every message is told once", f"{wanted} kept, {len(notices)} notices")
-
-    def _was_told(self, recording_sid: str) -> bool:
-        """Somebody was there to be told of it, and was. Else nobody can know, and it stays at Twilio."""
-        return any(
-            ("RecordingSid", recording_sid) in delivery.params and (delivery.answered or 500) < 300
-            for delivery in self.stage.lab.books.webhooks
-        )
 
     def _crashes(self) -> Iterable[Broken]:
         for crash in self.stage.crashes:

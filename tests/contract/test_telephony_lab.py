@@ -80,7 +80,9 @@ class TestAgent:
     async def test_streams_to_us_with_its_token_and_is_known_by_another_sid(self) -> None:
         async with on_sockets({}) as bench, telephony_on(bench) as telephony:
             open_office(bench)
-            file_documents(bench, {"/agent": AgentStream(token=TOKEN)})
+            file_documents(
+                bench, {"/agent": AgentStream(token=TOKEN, own_music_url=f"{bench.office.url}/music.wav")}
+            )
             caller = bench.call_in()
             await bench.until("joined", caller)
             sid = dialled(await telephony.add_agent(agent_dial(room_name(caller.sid))))

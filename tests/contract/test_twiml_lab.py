@@ -51,6 +51,7 @@ GATE = AdvisorGate(
 CALLER_ROOM = CallerRoom(live_call_id=CALL_ID, room=ROOM, time_limit_s=3600)
 ADVISOR_ROOM = AdvisorRoom(live_call_id=CALL_ID, room=ROOM, time_limit_s=600)
 MUSIC = f"{PAPER}/music.wav"
+GONE = f"{PAPER}/weg.mp3"
 VOICEMAIL = Voicemail(
     live_call_id=CALL_ID,
     prompts=[Prompt("Deje su mensaje.")],
@@ -283,11 +284,24 @@ class TestLostStream:
         await caller.ended.wait()
         return caller
 
-    async def test_a_caller_waits_ten_seconds_and_asks_what_comes_next(
+    async def test_a_caller_hears_our_music_waits_ten_seconds_and_asks_what_comes_next(
         self, autojump_clock: MockClock
     ) -> None:
-        stream = AgentStream(token="t", caller_of=CALL_ID)
+        stream = AgentStream(token="t", caller_of=CALL_ID, own_music_url=MUSIC)
         async with on_paper(answers({"/incoming": stream, paths.AFTER: SpokenEnd()})) as paper:
+            caller = await self.lost(paper)
+
+            assert paper.heard(caller)[0] == f"play {MUSIC}"
+            assert queries(paper, paths.AFTER) == [{"c": "7"}]
+            assert paper.now_s == pytest.approx(12.0, abs=1.0)
+            assert paper.details(caller, "operator_voice") == []
+
+    async def test_of_a_daemon_that_is_away_he_hears_nothing_and_waits_no_longer(
+        self, autojump_clock: MockClock
+    ) -> None:
+        stream = AgentStream(token="t", caller_of=CALL_ID, own_music_url=GONE)
+        documents = {**answers({"/incoming": stream, paths.AFTER: SpokenEnd()}), "/weg.mp3": 404}
+        async with on_paper(documents) as paper:
             caller = await self.lost(paper)
 
             assert queries(paper, paths.AFTER) == [{"c": "7"}]
@@ -295,7 +309,7 @@ class TestLostStream:
             assert paper.details(caller, "operator_voice") == []
 
     async def test_with_music_of_somebody_elses_he_hears_that(self, autojump_clock: MockClock) -> None:
-        stream = AgentStream(token="t", caller_of=CALL_ID, lost_music_url=MUSIC)
+        stream = AgentStream(token="t", caller_of=CALL_ID, own_music_url=GONE, lost_music_url=MUSIC)
         async with on_paper(answers({"/incoming": stream})) as paper:
             caller = await self.lost(paper)
 
@@ -303,7 +317,7 @@ class TestLostStream:
             assert paper.now_s == pytest.approx(60.0, abs=2.0)
 
     async def test_where_that_cannot_be_had_he_asks_at_once(self, autojump_clock: MockClock) -> None:
-        stream = AgentStream(token="t", caller_of=CALL_ID, lost_music_url=f"{PAPER}/weg.mp3")
+        stream = AgentStream(token="t", caller_of=CALL_ID, own_music_url=MUSIC, lost_music_url=GONE)
         documents = {**answers({"/incoming": stream, paths.AFTER: SpokenEnd()}), "/weg.mp3": 404}
         async with on_paper(documents) as paper:
             await self.lost(paper)
@@ -312,8 +326,9 @@ class TestLostStream:
             assert paper.now_s < 2.0
 
     async def test_an_agents_own_leg_ends(self, autojump_clock: MockClock) -> None:
-        async with on_paper(answers({"/incoming": AgentStream(token="t")})) as paper:
+        stream = AgentStream(token="t", own_music_url=MUSIC)
+        async with on_paper(answers({"/incoming": stream})) as paper:
             caller = await self.lost(paper)
 
-            assert paper.now_s == pytest.approx(10.0, abs=1.0)
+            assert paper.now_s == pytest.approx(12.0, abs=1.0)
             assert paper.details(caller, "operator_voice") == []

@@ -21,6 +21,7 @@ from actors.live_call.effects import (
     Finish,
     HoldCaller,
     KeepRecording,
+    LimitCaller,
     LookAtCaller,
     LookAtRoom,
     Music,
@@ -335,6 +336,12 @@ def test_an_agent_who_cannot_join_the_room_takes_the_callers_own_leg() -> None:
     course.take(events.LegAnswered(1, DialRefused(code=21220, detail="")))
     assert course.state.mode is Mode.DIRECT
     assert isinstance(course.effects[-2], SendCaller)
+
+
+def test_a_stream_on_the_callers_own_leg_has_a_limit_at_twilio() -> None:
+    limit = LimitCaller(RULES.call_max_s)
+    assert limit in with_agent(Mode.DIRECT).effects
+    assert limit not in with_agent(Mode.CONFERENCE).effects, "the room's document has one"
 
 
 def test_a_caller_who_is_not_seen_in_the_room_is_looked_for() -> None:

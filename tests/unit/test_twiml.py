@@ -28,6 +28,7 @@ from daemon.twilio.twiml import Twiml
 PUBLIC = "https://relevo.example.com"
 TWIML = Twiml(public_url=f"{PUBLIC}/")
 SAID = {"language": "es-MX", "voice": "Polly.Mia-Neural"}
+OWN = f"{PUBLIC}/voice/audio/hold-music.wav"
 MUSIC = "https://cdn.example.com/espera.mp3?a=1&b=2"
 
 Tree = tuple[Any, ...]
@@ -92,26 +93,28 @@ class TestStream:
         ],
     )
     def test_goes_to_our_socket_with_its_token(self, public_url: str, socket: str) -> None:
-        tree = tree_of(AgentStream(token='a"b&'), Twiml(public_url=public_url))
+        tree = tree_of(AgentStream(token='a"b&', own_music_url=OWN), Twiml(public_url=public_url))
         token = ("Parameter", {"name": "token", "value": 'a"b&'})
         assert tree == [
             ("Connect", {}, ("Stream", {"url": socket}, token)),
+            play(OWN),
             ("Pause", {"length": "10"}),
         ]
 
     def test_a_lost_one_leaves_no_silence_where_there_is_music(self) -> None:
-        assert tree_of(AgentStream(token="t", lost_music_url=MUSIC))[1:] == [("Play", {"loop": "0"}, MUSIC)]
+        stream = AgentStream(token="t", own_music_url=OWN, lost_music_url=MUSIC)
+        assert tree_of(stream)[1:] == [("Play", {"loop": "0"}, MUSIC)]
 
     @pytest.mark.parametrize(
         ("music_url", "meanwhile"),
-        [(None, ("Pause", {"length": "10"})), (MUSIC, ("Play", {"loop": "0"}, MUSIC))],
+        [(None, [play(OWN), ("Pause", {"length": "10"})]), (MUSIC, [("Play", {"loop": "0"}, MUSIC)])],
     )
-    def test_a_caller_who_is_on_it_asks_what_comes_next(self, music_url: str | None, meanwhile: Tree) -> None:
+    def test_a_caller_who_is_on_it_asks_what_comes_next(
+        self, music_url: str | None, meanwhile: list[Tree]
+    ) -> None:
         after = ("Redirect", {"method": "POST"}, f"{PUBLIC}/voice/after?c=7")
-        assert tree_of(AgentStream(token="t", lost_music_url=music_url, caller_of=7))[1:] == [
-            meanwhile,
-            after,
-        ]
+        stream = AgentStream(token="t", own_music_url=OWN, lost_music_url=music_url, caller_of=7)
+        assert tree_of(stream)[1:] == [*meanwhile, after]
 
 
 class TestPrompts:
@@ -195,7 +198,14 @@ def test_a_menu_without_a_key_is_a_choice_too() -> None:
 @pytest.mark.parametrize(
     ("document", "tree"),
     [
-        (HoldMusic(MUSIC), [("Play", {"loop": "0"}, MUSIC)]),
+        (
+            HoldMusic(MUSIC),
+            [
+                ("Play", {"loop": "0"}, MUSIC),
+                ("Pause", {"length": "2"}),
+                ("Redirect", {"method": "GET"}, f"{PUBLIC}/voice/hold-music"),
+            ],
+        ),
         (SpokenEnd(), [("Hangup", {})]),
         (
             AskAgain("/voice/menu?c=7&t=1"),
@@ -219,7 +229,7 @@ legs = st.integers(1, 99)
 limits = st.integers(1, 86_400)
 documents = st.one_of(
     st.builds(CallerRoom, live_call_id=ids, room=texts, time_limit_s=limits),
-    st.builds(AgentStream, token=tokens, lost_music_url=urls, caller_of=st.none() | ids),
+    st.builds(AgentStream, token=tokens, own_music_url=texts, lost_music_url=urls, caller_of=st.none() | ids),
     st.builds(AdvisorGate, live_call_id=ids, leg=legs, whisper=prompts, again=prompts),
     st.builds(AdvisorRoom, live_call_id=ids, room=texts, time_limit_s=limits),
     st.builds(SpokenEnd, prompts=prompts),
