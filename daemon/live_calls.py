@@ -15,6 +15,7 @@ from actors.alerts import Alerts
 from actors.conversation.identity import canonical_number
 from actors.live_call import paths
 from actors.live_call.actor import LiveCallActor
+from actors.live_call.events import Recorded
 from actors.live_call.mail import CallMessage, Nudge
 from actors.live_call.mixing import MusicBed
 from actors.live_call.script import Script
@@ -48,7 +49,7 @@ from daemon.web.express import View
 from daemon.web.transfer import TransferRoute
 from daemon.web.voice import VoiceReaders, VoiceRoutes
 from daemon.web.voice_links import RecordingLinks, StreamTokens
-from daemon.web.voice_sounds import AUDIO, RECORDINGS, VoiceSounds
+from daemon.web.voice_sounds import AUDIO, RECORDINGS, VoiceSounds, music_url
 
 MAILBOX_SIZE = 256
 PARK_S = 60.0
@@ -245,6 +246,7 @@ class LiveCalls:
             voice=self.speech,
             tokens=self.tokens,
             audio_url=f"{settings.http.public_url}{AUDIO}",
+            own_music_url=lambda: music_url(settings.http.public_url, self.music.file),
             lost_music_url=settings.transfer.hold_music_url or None,
             call_max_s=settings.voice.call_max_s,
             advisor_talk_max_s=settings.voice.advisor_talk_max_s,
@@ -259,10 +261,15 @@ class LiveCalls:
             words=self.words,
             rules=voicemail_rules(self.settings),
             link_of=self.links.link_of,
+            report=self._report_recording,
             outbox_due=self.outbox_due,
             clock=self.clock,
             alerts=self.alerts,
         )
+
+    async def _report_recording(self, live_call_id: int, event: Recorded) -> bool:
+        answered = await self.switchboard.tell(live_call_id, event)
+        return answered is not None and answered.is_stored
 
     def _make_calls(self) -> Registry[CallMessage]:
         world = LiveCallWorld(

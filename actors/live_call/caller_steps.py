@@ -126,7 +126,7 @@ def menu_chosen(course: Course, event: events.MenuChosen) -> None:
     elif course.state.phase is not Phase.AT_MENU:
         course.answer = Answer.REFUSED
     elif event.key == "1":
-        course.set(phase=Phase.AT_VOICEMAIL)
+        course.set(phase=Phase.AT_VOICEMAIL, was_at_voicemail=True)
         course.answer = Answer.VOICEMAIL
     else:
         _say_goodbye(course, Answer.GOODBYE)

@@ -206,6 +206,7 @@ class Course:
 
     def to_voicemail(self) -> None:
         self._leave_company(Phase.AT_VOICEMAIL)
+        self.set(was_at_voicemail=True)
         self.send_caller()
 
     def send_caller(self) -> None:
@@ -290,7 +291,7 @@ class Course:
 
     def _ending(self) -> Ending:
         state = self.state
-        if state.recordings or state.phase is Phase.AT_VOICEMAIL:
+        if state.was_at_voicemail:
             return Ending.VOICEMAIL
         if state.had_advisor:
             return Ending.ADVISOR

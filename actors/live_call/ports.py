@@ -125,6 +125,14 @@ class AwaitedRecording:
 
 
 @frozen(kw_only=True)
+class VoicemailCall:
+    """A call that has ended and whose caller could leave a message."""
+
+    live_call_id: int
+    call_sid: str
+
+
+@frozen(kw_only=True)
 class UndeletedRecording:
     """A message that is kept, and still at Twilio as far as is known. `attempts` to delete it there, so far."""
 
@@ -157,7 +165,17 @@ class KeptRecording:
 
 
 class RecordingStore(Protocol):
-    """Used by the voice routes and by the transfer desk, which fetches recordings."""
+    """Used by the voice routes, by the calls' actors and by the voicemail, which fetches recordings."""
+
+    async def unsought(
+        self, *, ended_after: datetime, ended_until: datetime, limit: int
+    ) -> Sequence[VoicemailCall]:
+        """Calls that ended at the voicemail in that time and were not `sought` through, oldest end first."""
+        ...
+
+    async def sought(self, live_call_id: int, *, now: datetime) -> None:
+        """Twilio was asked what this call's caller has recorded, and all of it is known here."""
+        ...
 
     async def expect(
         self, live_call_id: int, *, sid: str, advisor: str, duration_s: int, now: datetime

@@ -171,6 +171,7 @@ class CallState:
         reason: why the caller wants an advisor, in the agent's words.
         attempts: oldest first.
         wants_message: the agent has announced that a message can be left.
+        was_at_voicemail: the caller could leave a message, whatever came of it.
         sessions: ElevenLabs conversation ids, oldest first.
         recordings: oldest first.
         had_advisor: the caller has talked with an advisor.
@@ -194,6 +195,7 @@ class CallState:
     reason: str = ""
     attempts: tuple[Attempt, ...] = ()
     wants_message: bool = False
+    was_at_voicemail: bool = False
     sessions: tuple[str, ...] = ()
     recordings: tuple[LeftMessage, ...] = ()
     had_advisor: bool = False

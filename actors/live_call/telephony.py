@@ -237,6 +237,18 @@ class NoRecording(Enum):
     """It is larger than asked for, and always will be."""
 
 
+@frozen(kw_only=True)
+class MadeRecording:
+    """A recording that a `<Record>` has made, as Twilio's own list shows it.
+
+    Attributes:
+        duration_s: zero where it is not known yet.
+    """
+
+    sid: str
+    duration_s: int
+
+
 # --- The port -----------------------------------------------------------------------------------------
 
 
@@ -269,6 +281,14 @@ class Telephony(Protocol):
         """End a leg in whatever state it is in; one that is over, or unknown to Twilio, counts as ended.
 
         False: Twilio could not be told, or it is not known whether it was. Worth another try.
+        """
+        ...
+
+    async def limit(self, sid: str, seconds: int) -> bool:
+        """Have Twilio end a leg that was picked up after so long, whatever becomes of us; one that is over needs none.
+
+        Whether Twilio counts from the beginning of the leg or from now is written down nowhere; `seconds` is to be good
+        for both. False: Twilio could not be told, or it is not known whether it was. Worth another try.
         """
         ...
 
@@ -322,6 +342,14 @@ class Telephony(Protocol):
 
     async def open_rooms(self, *, prefix: str = ROOM_PREFIX) -> Sequence[OpenRoom]:
         """All rooms that are not over and whose name begins so, as many as are looked through.
+
+        Raises:
+            VendorUnavailableError, VendorRefusedError: the list could not be read.
+        """
+        ...
+
+    async def recordings_of(self, sid: str) -> Sequence[MadeRecording]:
+        """What a leg was recorded to say by its documents, oldest first; what was deleted is not there any more.
 
         Raises:
             VendorUnavailableError, VendorRefusedError: the list could not be read.

@@ -2,9 +2,12 @@
 
 A recording counts as kept once its sound and the notice of it are stored, in one transaction. Until then it is tried
 again, with growing pauses, for a day. What is kept is deleted at Twilio, which is tried until it is done.
+
+Twilio reports a recording once. So some time after a call that ended here Twilio is asked for what was recorded, and what
+nobody had told of is told now: the daemon, or its database, may have been away in that moment.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
@@ -13,7 +16,15 @@ from attrs import frozen
 
 from actors.alerts import Alerts
 from actors.conversation.identity import identities_of
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, RecordingStore, UndeletedRecording
+from actors.live_call.events import Recorded
+from actors.live_call.ports import (
+    AwaitedRecording,
+    KeptRecording,
+    Notice,
+    RecordingStore,
+    UndeletedRecording,
+    VoicemailCall,
+)
 from actors.live_call.telephony import NoRecording, Telephony
 from actors.live_call.transfer_desk import Advisor, Advisors
 from actors.live_call.wording import CallFacts, Words, last_digits
@@ -28,10 +39,13 @@ LOOK_EVERY_S = 30.0
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 600.0
 GIVE_UP_AFTER = timedelta(days=1)
+SEEK_AFTER = timedelta(minutes=1)
+"""By then Twilio has made a recording of what was said last, lists it, and has as a rule told of it."""
 
 _STORE_ALERT = "recordings_store"
 _FETCH_ALERT = "recordings_unfetched"
 _DELETE_ALERT = "recordings_undeleted"
+_SEEK_ALERT = "recordings_unsought"
 
 
 @frozen(kw_only=True)
@@ -54,7 +68,10 @@ class VoicemailRules:
 
 
 class Voicemail:
-    """A permanent child of the supervisor; `due` wakes it."""
+    """A permanent child of the supervisor; `due` wakes it.
+
+    `report` tells a live call of a recording; true once the call has stored that.
+    """
 
     def __init__(
         self,
@@ -65,6 +82,7 @@ class Voicemail:
         words: Words,
         rules: VoicemailRules,
         link_of: Callable[[int], str],
+        report: Callable[[int, Recorded], Awaitable[bool]],
         outbox_due: Callable[[int, Purpose], None],
         clock: WallClock,
         alerts: Alerts,
@@ -75,6 +93,7 @@ class Voicemail:
         self._words = words
         self._rules = rules
         self._link_of = link_of
+        self._report = report
         self._outbox_due = outbox_due
         self._clock = clock
         self._alerts = alerts
@@ -108,7 +127,12 @@ class Voicemail:
             undeleted = await self._store.undeleted(now=self._clock.now(), limit=BATCH)
         for recording in undeleted:
             await self._delete(recording)
-        if BATCH in {len(due), len(undeleted)}:
+        now = self._clock.now()
+        unsought = await self._store.unsought(
+            ended_after=now - GIVE_UP_AFTER, ended_until=now - SEEK_AFTER, limit=BATCH
+        )
+        are_sought = [await self._seek(call) for call in unsought]
+        if BATCH in {len(due), len(undeleted)} or (len(are_sought) == BATCH and all(are_sought)):
             self.due()
 
     def _wait_s(self) -> float:
@@ -132,6 +156,22 @@ class Voicemail:
             await self._give_up(awaited, f"it is larger than {self._rules.max_bytes} bytes")
         else:
             await self._keep(awaited, KeptRecording(audio=found.audio, content_type=found.content_type))
+
+    async def _seek(self, call: VoicemailCall) -> bool:
+        """Tell a call of everything that its caller has recorded; what it knows changes nothing. True once it knows it."""
+        try:
+            found = await self._telephony.recordings_of(call.call_sid)
+        except (VendorUnavailableError, VendorRefusedError) as problem:
+            self._alerts.raise_alert(
+                _SEEK_ALERT, f"Twilio does not tell what callers have recorded: {problem}"
+            )
+            return False
+        self._alerts.settle(_SEEK_ALERT)
+        for made in found:
+            if not await self._report(call.live_call_id, Recorded(made.sid, made.duration_s)):
+                return False
+        await self._store.sought(call.live_call_id, now=self._clock.now())
+        return True
 
     async def _later(self, awaited: AwaitedRecording) -> None:
         if self._clock.now() - awaited.recorded_at > GIVE_UP_AFTER:

@@ -5,10 +5,22 @@ from datetime import datetime
 
 from attrs import frozen
 
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording
+from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording, VoicemailCall
 from daemon.store.person import find_or_make_person, open_conversation
 from daemon.store.pool import Connection, Database
 from daemon.store.values import Row, sole, storable, template_columns
+
+_UNSOUGHT = """
+SELECT id, call_sid FROM live_call
+WHERE ending = 'voicemail' AND recordings_sought_at IS NULL
+    AND ended_at > %(ended_after)s AND ended_at <= %(ended_until)s
+ORDER BY ended_at, id
+LIMIT %(limit)s
+"""
+
+_SOUGHT = """
+UPDATE live_call SET recordings_sought_at = %(now)s WHERE id = %(id)s AND recordings_sought_at IS NULL
+"""
 
 # Nothing for a live call that is not there any more.
 _EXPECT = """
@@ -92,6 +104,16 @@ class PostgresRecordings:
     """`RecordingStore` on PostgreSQL."""
 
     pool: Database
+
+    async def unsought(
+        self, *, ended_after: datetime, ended_until: datetime, limit: int
+    ) -> Sequence[VoicemailCall]:
+        values = {"ended_after": ended_after, "ended_until": ended_until, "limit": limit}
+        rows = await self.pool.fetch_all(_UNSOUGHT, values)
+        return [VoicemailCall(live_call_id=row[0], call_sid=row[1]) for row in rows]
+
+    async def sought(self, live_call_id: int, *, now: datetime) -> None:
+        await self.pool.execute(_SOUGHT, {"id": live_call_id, "now": now})
 
     async def expect(
         self, live_call_id: int, *, sid: str, advisor: str, duration_s: int, now: datetime

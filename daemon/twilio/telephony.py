@@ -26,6 +26,7 @@ from actors.live_call.telephony import (
     DialOutcome,
     DialUnknown,
     LegStatus,
+    MadeRecording,
     NoRecording,
     NotDialled,
     OpenRoom,
@@ -48,6 +49,7 @@ from daemon.twilio.transport import (
 from daemon.twilio.voice_records import (
     read_leg,
     read_leg_status,
+    read_made_recording,
     read_participant,
     read_recording,
     read_room,
@@ -97,7 +99,8 @@ class TwilioTelephony:
         public_url: where Twilio reaches us.
         clock: ours, by which moments are given.
         agent_ring_s: how long Twilio waits for our own answer to the agent's call.
-        look_deadline_s: for what takes several requests.
+        look_deadline_s: for a question that takes several requests.
+        hold_deadline_s: for a hold, which takes two, and without which somebody hears nothing.
         recording_deadline_s: for the whole of a recording.
     """
 
@@ -109,6 +112,7 @@ class TwilioTelephony:
     clock: WallClock
     agent_ring_s: int = 15
     look_deadline_s: float = 20.0
+    hold_deadline_s: float = 5.0
     recording_deadline_s: float = 60.0
 
     # --- Dialling -------------------------------------------------------------------------------------
@@ -193,6 +197,13 @@ class TwilioTelephony:
         )
         return told is not _Told.FAILED
 
+    async def limit(self, sid: str, seconds: int) -> bool:
+        """Limit a leg; see the port."""
+        told = await self._told(
+            "limit leg", sid, lambda: self.client.calls(sid).update_async(time_limit=seconds)
+        )
+        return told is not _Told.FAILED
+
     async def redirect(self, sid: str, path: str) -> RedirectOutcome:
         """Give a leg another document; see the port."""
         url = self._url(path)
@@ -210,7 +221,7 @@ class TwilioTelephony:
         change: dict[str, Any] = {"hold": on}
         if on:
             change |= {"hold_url": self._url(music_path), "hold_method": "GET"}
-        with trio.move_on_after(self.look_deadline_s):
+        with trio.move_on_after(self.hold_deadline_s):
             try:
                 found = await self._open_room(room)
             except (VendorUnavailableError, VendorRefusedError) as error:
@@ -322,6 +333,13 @@ class TwilioTelephony:
             if page is None:
                 break
         return found
+
+    async def recordings_of(self, sid: str) -> Sequence[MadeRecording]:
+        """A leg's recordings; see the port. No leg is recorded more often than fits on one page."""
+        with asking("the recordings"):
+            page = await self.client.recordings.page_async(call_sid=sid, page_size=_PAGE)
+            found = [made for record in page if (made := read_made_recording(record)) is not None]
+        return found[::-1]
 
     async def recording(self, sid: str, *, max_bytes: int) -> Recording | NoRecording:
         """The sound of a recording, as MP3; see the port.

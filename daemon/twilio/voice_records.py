@@ -8,6 +8,7 @@ from actors.live_call.telephony import (
     DialRefused,
     DialUnknown,
     LegStatus,
+    MadeRecording,
     NoRecording,
     OpenRoom,
     Participant,
@@ -49,6 +50,14 @@ def read_recording(file: File) -> Recording | NoRecording:
     if content_type.startswith("text/") or content_type in _NO_SOUND:
         raise VendorUnavailableError("the recording could not be read: the answer is no sound")
     return Recording(audio=file.content, content_type=content_type)
+
+
+def read_made_recording(record: Any) -> MadeRecording | None:
+    """None for one that holds nothing, or that no document asked for: an account may record every call."""
+    if record.source != "RecordVerb" or record.status in {"absent", "failed", "deleted"}:
+        return None
+    duration = str(record.duration or "")
+    return MadeRecording(sid=record.sid, duration_s=int(duration) if duration.isdecimal() else 0)
 
 
 def read_leg_status(text: object) -> LegStatus:

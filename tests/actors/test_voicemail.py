@@ -10,12 +10,13 @@ from attrs import define, evolve, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.alerts import Alerts
+from actors.live_call.events import Recorded
 from actors.live_call.ports import KeptRecording
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import Mode
-from actors.live_call.telephony import Recording
+from actors.live_call.state import CallState, Ending, Mode, Phase
+from actors.live_call.telephony import MadeRecording, Recording
 from actors.live_call.transfer_desk import Advisor, Advisors
-from actors.live_call.voicemail import BATCH, LOOK_EVERY_S, Voicemail, VoicemailRules
+from actors.live_call.voicemail import BATCH, LOOK_EVERY_S, SEEK_AFTER, Voicemail, VoicemailRules
 from actors.live_call.wording import Words
 from actors.messages import Purpose
 from actors.ports import VendorRefusedError, VendorUnavailableError
@@ -50,6 +51,27 @@ class Desk:
     alerts: Alerts
     clock: VirtualClock
     told: list[tuple[int, Purpose]] = field(factory=list)
+    reported: list[tuple[int, Recorded]] = field(factory=list)
+    are_calls_there: bool = True
+
+    async def report(self, live_call_id: int, event: Recorded) -> bool:
+        if self.are_calls_there:
+            self.reported.append((live_call_id, event))
+        return self.are_calls_there
+
+    async def end_call(self, call_sid: str = "CA1", *recordings: str) -> int:
+        """A caller has left messages, or none, of which nobody has told."""
+        incoming = IncomingCall(call_sid=call_sid, caller=CALLER, dialled=None)
+        calls = MemoryLiveCalls(self.database)
+        call = await calls.begin(incoming, mode=Mode.CONFERENCE, now=self.clock.now())
+        for sid in recordings:
+            self.telephony.recordings[sid] = SOUND
+            self.telephony.made.setdefault(call_sid, []).append(MadeRecording(sid=sid, duration_s=7))
+        over = CallState(mode=Mode.CONFERENCE, phase=Phase.ENDED, ending=Ending.VOICEMAIL)
+        await calls.finish(
+            call.id, over, ending=Ending.VOICEMAIL, note="", follows_up=True, now=self.clock.now()
+        )
+        return call.id
 
     async def leave(self, sid: str = "RE1", *, advisor: str = "Beto") -> None:
         """A caller has left a message."""
@@ -86,6 +108,10 @@ async def open_desk(
     alerts, telephony = Alerts(clock), MemoryTelephony(MemoryExchange(clock))
     telephony.recordings.update(recordings)
     told: list[tuple[int, Purpose]] = []
+
+    async def report(live_call_id: int, event: Recorded) -> bool:
+        return await desk.report(live_call_id, event)
+
     voicemail = Voicemail(
         store=MemoryRecordings(database),
         telephony=telephony,
@@ -93,13 +119,15 @@ async def open_desk(
         words=Words(Settings().word_sources),
         rules=rules,
         link_of=lambda recording_id: f"https://relevo.example/r/{recording_id}",
+        report=report,
         outbox_due=lambda person, purpose: told.append((person, purpose)),
         clock=clock,
         alerts=alerts,
     )
     async with trio.open_nursery() as nursery:
+        desk = Desk(voicemail, database, telephony, alerts, clock, told)
         await nursery.start(voicemail.run)
-        yield Desk(voicemail, database, telephony, alerts, clock, told)
+        yield desk
         nursery.cancel_scope.cancel()
 
 
@@ -247,3 +275,64 @@ async def test_what_is_to_stay_at_twilio_stays(autojump_clock: MockClock) -> Non
         await trio.sleep(3600)
         assert len(desk.notices) == 1
         assert "RE1" in desk.telephony.recordings
+
+
+# --- Messages that nobody told of -------------------------------------------------------------------------
+
+
+async def test_what_a_caller_recorded_is_sought_once_after_the_call(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        live_call_id = await desk.end_call("CA1", "RE1", "RE2")
+        await desk.end_call("CA2")
+        await trio.sleep(50)
+        assert desk.reported == [], "Twilio's own report may be on its way"
+        await trio.sleep(50)
+        assert desk.reported == [(live_call_id, Recorded("RE1", 7)), (live_call_id, Recorded("RE2", 7))]
+        await trio.sleep(3600)
+        assert len(desk.reported) == 2
+
+
+@pytest.mark.parametrize("failure", [VendorUnavailableError("away"), VendorRefusedError("401")])
+async def test_a_twilio_that_does_not_tell_is_asked_again(
+    failure: Exception, autojump_clock: MockClock
+) -> None:
+    async with open_desk() as desk:
+        desk.telephony.fail("recordings_of", failure, times=2)
+        await desk.end_call("CA1", "RE1")
+        await trio.sleep(100)
+        assert "recordings_unsought" in desk.standing
+        assert desk.reported == []
+        await trio.sleep(60)
+        assert "recordings_unsought" not in desk.standing
+        assert len(desk.reported) == 1
+
+
+async def test_a_call_that_could_not_store_it_is_told_again(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        desk.are_calls_there = False
+        await desk.end_call("CA1", "RE1")
+        await trio.sleep(600)
+        desk.are_calls_there = True
+        await trio.sleep(40)
+        assert len(desk.reported) == 1
+
+
+async def test_many_calls_do_not_wait_for_the_next_look(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        for number in range(2 * BATCH + 1):
+            await desk.end_call(f"CA{number}", f"RE{number}")
+        await trio.sleep(SEEK_AFTER.total_seconds() + LOOK_EVERY_S)
+        assert len(desk.reported) == 2 * BATCH + 1
+
+
+async def test_many_calls_of_which_nothing_is_learned_are_no_reason_to_hurry(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_desk() as desk:
+        desk.are_calls_there = False
+        for number in range(BATCH):
+            await desk.end_call(f"CA{number}", f"RE{number}")
+        await trio.sleep(SEEK_AFTER.total_seconds() + 10 * LOOK_EVERY_S)
+        desk.are_calls_there = True
+        await trio.sleep(LOOK_EVERY_S)
+        assert len(desk.reported) == BATCH

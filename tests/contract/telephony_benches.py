@@ -16,6 +16,7 @@ from actors.live_call.telephony import (
     AdvisorDial,
     AgentDial,
     DialRefused,
+    MadeRecording,
     NotDialled,
     Recording,
     Telephony,
@@ -37,6 +38,7 @@ from tests.memory.telephony import MemoryTelephony
 
 REFUSAL: Final = 21211
 CALL_ID: Final = 7
+SOMEBODYS_LEG: Final = "CA" + "0" * 32
 TOKEN: Final = "un-token+/="
 ADVISOR_DIAL: Final = AdvisorDial(live_call_id=CALL_ID, leg=2, number=ADVISOR, ring_s=25.0, talk_max_s=3600)
 
@@ -69,8 +71,8 @@ class Bench(Protocol):
 
     async def hang_up(self, sid: str) -> None: ...
 
-    def record(self) -> str:
-        """There is a recording; returns its SID."""
+    def record(self, of: str = SOMEBODYS_LEG) -> str:
+        """A leg is recorded for two seconds; the recording's SID."""
         ...
 
     def refuse_next(self) -> None:
@@ -93,6 +95,7 @@ class Bench(Protocol):
 OPERATIONS: Final[Mapping[str, str]] = {
     "dial_advisor": "call.create",
     "end_leg": "call.update",
+    "limit": "call.update",
     "redirect": "call.update",
     "hold": "participant.update",
     "leg_status": "call.fetch",
@@ -100,6 +103,7 @@ OPERATIONS: Final[Mapping[str, str]] = {
     "end_room": "conference.update",
     "legs_to": "call.list",
     "open_rooms": "conference.list",
+    "recordings_of": "recording.list",
     "recording": "recording.media",
     "delete_recording": "recording.delete",
 }
@@ -180,10 +184,10 @@ class LabBench:
         self.twilio.lab.voice.hang_up(sid)
         await leg.ended.wait()
 
-    def record(self) -> str:
+    def record(self, of: str = SOMEBODYS_LEG) -> str:
         recorder = self.twilio.lab.voice.recorder
         recording = LabRecording(
-            call_sid="CA" + "0" * 32,
+            call_sid=of,
             started_at=self.now(),
             created_at=self.now(),
             audio=tone(440, 2.0),
@@ -247,9 +251,10 @@ class MemoryBench:
     async def hang_up(self, sid: str) -> None:
         self.exchange.end(sid)
 
-    def record(self) -> str:
+    def record(self, of: str = SOMEBODYS_LEG) -> str:
         sid = f"RE{len(self.port.recordings):032x}"
         self.port.recordings[sid] = Recording(audio=b"x" * 20_000, content_type="audio/mpeg")
+        self.port.made.setdefault(of, []).append(MadeRecording(sid=sid, duration_s=2))
         return sid
 
     def refuse_next(self) -> None:

@@ -5,9 +5,15 @@ from datetime import timedelta
 from attrs import evolve
 
 from actors.calls import FollowUpState
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording
+from actors.live_call.ports import (
+    AwaitedRecording,
+    KeptRecording,
+    Notice,
+    UndeletedRecording,
+    VoicemailCall,
+)
 from actors.live_call.reports import IncomingCall
-from actors.live_call.state import Mode
+from actors.live_call.state import CallState, Ending, Mode, Phase
 from actors.messages import DeliveryStatus, Purpose
 from actors.ports import Answer
 from tests.contract.peeking import MessageState
@@ -66,6 +72,44 @@ async def tell(stores: Stores, notice: Notice = NOTICE) -> int:
     person_id = await stores.recordings.keep(recording.id, AUDIO, notice=notice, now=NOW)
     assert person_id is not None
     return person_id
+
+
+async def end(
+    stores: Stores, live_call_id: int, *, ending: Ending = Ending.VOICEMAIL, minute: int = 0
+) -> None:
+    over = CallState(mode=Mode.CONFERENCE, phase=Phase.ENDED, ending=ending)
+    await stores.live_calls.finish(
+        live_call_id, over, ending=ending, note="", follows_up=True, now=NOW + minute * MINUTE
+    )
+
+
+async def unsought(stores: Stores, *, minute: int = 100, limit: int = 10) -> list[VoicemailCall]:
+    """What ended less than an hour before."""
+    until = NOW + minute * MINUTE
+    found = await stores.recordings.unsought(ended_after=until - 60 * MINUTE, ended_until=until, limit=limit)
+    return list(found)
+
+
+# --- Seeking ----------------------------------------------------------------------------------------------
+
+
+async def test_calls_that_ended_at_the_voicemail_are_sought_through_once(stores: Stores) -> None:
+    calls = {sid: await begin(stores, call_sid=sid) for sid in ("CA1", "CA2", "CA3", "CA4")}
+    await end(stores, calls["CA1"], minute=50)
+    await end(stores, calls["CA2"], minute=45)
+    await end(stores, calls["CA3"], ending=Ending.AGENT, minute=50)
+    two, one = (VoicemailCall(live_call_id=calls[sid], call_sid=sid) for sid in ("CA2", "CA1"))
+
+    assert await unsought(stores, minute=44) == []
+    assert await unsought(stores, minute=49) == [two]
+    assert await unsought(stores) == [two, one]
+    assert await unsought(stores, limit=1) == [two]
+    assert await unsought(stores, minute=105) == [one]
+
+    await stores.recordings.sought(calls["CA2"], now=NOW)
+    await stores.recordings.sought(4711, now=NOW)
+
+    assert await unsought(stores) == [one]
 
 
 # --- Fetching ---------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tests.contract.arbitrary import (
 )
 from tests.contract.stores import TEXT_AGENT, VOICE_AGENT, Stores
 from tests.contract.test_stores_agree import StoresAgree, live_random_lives
-from tests.contract.twins import Twins
+from tests.contract.twins import Side, Twins
 
 CALL_SIDS = ["CA1", "CA2"]
 
@@ -132,6 +132,21 @@ class StoresAgreeOnLiveCalls(StoresAgree):
         found = self.ask(lambda side: side.stores.recordings.due(now=self.now + later, limit=5))
         self.recordings += [recording.id for recording in found if recording.id not in self.recordings]
         self.ask(lambda side: side.stores.recordings.undeleted(now=self.now + later, limit=5), "recording")
+
+    @precondition(lambda self: self.live_calls)
+    @rule(chosen=which, age=moments, span=moments)
+    def seek(self, chosen: int, age: timedelta, span: timedelta) -> None:
+        async def call_sids(side: Side) -> list[str]:
+            until = self.now - age
+            found = await side.stores.recordings.unsought(
+                ended_after=until - span, ended_until=until, limit=5
+            )
+            return [call.call_sid for call in found]
+
+        live_call_id = self.live_call(chosen)
+        self.ask(call_sids)
+        self.ask(lambda side: side.stores.recordings.sought(side.live_call(live_call_id), now=self.now))
+        self.ask(call_sids)
 
     @precondition(lambda self: self.recordings)
     @rule(chosen=which, wait=moments, how=st.sampled_from(["postpone", "drop", "deleted"]))

@@ -17,6 +17,7 @@ from actors.live_call.telephony import (
     DialRefused,
     DialUnknown,
     LegStatus,
+    MadeRecording,
     NoRecording,
     NotDialled,
     ParticipantStatus,
@@ -222,6 +223,23 @@ class TestRedirect:
             assert await bench.port.room(room) is not None
 
 
+class TestLimit:
+    async def test_a_leg_is_limited_and_one_that_is_over_needs_none(self, opened: Opened) -> None:
+        async with opened as bench:
+            sid, _ = await bench.caller_in_room()
+            assert await bench.port.limit(sid, 3600)
+            assert await bench.port.leg_status(sid) is LegStatus.IN_PROGRESS
+            await bench.hang_up(sid)
+            assert await bench.port.limit(sid, 3600)
+            assert await bench.port.limit(UNKNOWN_LEG, 3600)
+
+    async def test_says_so_when_twilio_could_not_be_told(self, opened: Opened) -> None:
+        async with opened as bench:
+            sid, _ = await bench.caller_in_room()
+            bench.fail_next("limit")
+            assert not await bench.port.limit(sid, 3600)
+
+
 class TestAddAgent:
     async def test_the_agent_is_in_the_room_under_its_label_when_it_is_picked_up(
         self, opened: Opened
@@ -356,6 +374,30 @@ class TestOpenRooms:
             bench.fail_next("open_rooms")
             with pytest.raises(VendorUnavailableError):
                 await bench.port.open_rooms()
+
+
+class TestRecordingsOf:
+    async def test_a_legs_recordings_are_listed_oldest_first_until_they_are_deleted(
+        self, opened: Opened
+    ) -> None:
+        async with opened as bench:
+            caller, _ = await bench.caller_in_room()
+            assert await bench.port.recordings_of(caller) == []
+            first, second = bench.record(caller), bench.record(caller)
+            bench.record()
+            assert await bench.port.recordings_of(caller) == [
+                MadeRecording(sid=first, duration_s=2),
+                MadeRecording(sid=second, duration_s=2),
+            ]
+            assert await bench.port.delete_recording(first)
+            assert [made.sid for made in await bench.port.recordings_of(caller)] == [second]
+            assert await bench.port.recordings_of(UNKNOWN_LEG) == []
+
+    async def test_says_so_when_they_cannot_be_listed(self, opened: Opened) -> None:
+        async with opened as bench:
+            bench.fail_next("recordings_of")
+            with pytest.raises(VendorUnavailableError):
+                await bench.port.recordings_of(UNKNOWN_LEG)
 
 
 class TestRecording:

@@ -18,6 +18,7 @@ from actors.live_call.telephony import (
     DialRefused,
     DialUnknown,
     LegStatus,
+    MadeRecording,
     NoRecording,
     NotDialled,
     ParticipantStatus,
@@ -256,6 +257,12 @@ class TestCommands:
             assert not await telephony.end_room(ROOM)
             assert not await telephony.hold(NAME, "caller", on=True, music_path="/m")
 
+    async def test_a_leg_is_limited_in_seconds(self) -> None:
+        async with scripted(UPDATED) as (script, origin), telephony_at(origin) as telephony:
+            assert await telephony.limit(LEG, 3600)
+        (request,) = script.seen
+        assert (request.path, request.form) == (f"{ACCOUNT_PATH}/Calls/{LEG}.json", {"TimeLimit": ["3600"]})
+
     async def test_a_recording_is_deleted(self) -> None:
         async with scripted(answer(204, "")) as (script, origin), telephony_at(origin) as telephony:
             assert await telephony.delete_recording(RECORDING)
@@ -305,7 +312,7 @@ class TestHold:
     async def test_two_slow_answers_do_not_last_twice_as_long(self) -> None:
         steps = [conferences(conference(ROOM, "init")), hang]
         async with scripted(*steps) as (_, origin), telephony_at(origin, deadline_s=60) as telephony:
-            telephony.look_deadline_s = 0.3
+            telephony.hold_deadline_s = 0.3
             assert not await telephony.hold(NAME, "caller", on=True, music_path="/m")
 
 
@@ -409,6 +416,32 @@ class TestLegs:
         ]
 
 
+def recording(number: int, **fields: object) -> dict[str, object]:
+    shown = {"sid": f"RE{number:032x}", "source": "RecordVerb", "status": "completed", "duration": "7"}
+    return shown | fields
+
+
+class TestRecordingsOf:
+    async def test_what_holds_nothing_and_what_no_document_asked_for_is_left_out(self) -> None:
+        listed = [
+            recording(1, status="processing", duration="-1"),
+            recording(2, status="absent"),
+            recording(3, source="StartCallRecordingAPI"),
+            recording(4, status="in-progress", duration=None),
+            recording(5),
+        ]
+        step = answer(200, {"recordings": listed})
+        async with scripted(step) as (script, origin), telephony_at(origin) as telephony:
+            assert await telephony.recordings_of(LEG) == [
+                MadeRecording(sid=f"RE{5:032x}", duration_s=7),
+                MadeRecording(sid=f"RE{4:032x}", duration_s=0),
+                MadeRecording(sid=f"RE{1:032x}", duration_s=0),
+            ]
+        (request,) = script.seen
+        assert request.path == f"{ACCOUNT_PATH}/Recordings.json"
+        assert request.query == {"CallSid": [LEG], "PageSize": ["100"]}
+
+
 async def ask_everything(telephony: TwilioTelephony) -> list[type[Exception]]:
     """What each question ends with that has no answer."""
     found: list[type[Exception]] = []
@@ -417,6 +450,7 @@ async def ask_everything(telephony: TwilioTelephony) -> list[type[Exception]]:
         telephony.room(NAME),
         telephony.open_rooms(),
         telephony.legs_to(LAURA, since=NOW),
+        telephony.recordings_of(LEG),
         telephony.recording(RECORDING, max_bytes=100),
     ):
         try:
@@ -430,23 +464,23 @@ class TestNoAnswer:
     @pytest.mark.parametrize("step", [*LOST, *INSIDE_TWILIO[:2], *INSIDE_TWILIO[4:], refused(429, 20429)])
     async def test_another_try_may_help(self, step: Step) -> None:
         async with scripted(step) as (_, origin), telephony_at(origin, deadline_s=0.2) as telephony:
-            assert await ask_everything(telephony) == [VendorUnavailableError] * 5
+            assert await ask_everything(telephony) == [VendorUnavailableError] * 6
 
     @pytest.mark.parametrize(
         "step", [answer(200, "<html>", "text/html"), answer(200, '{"x": '), answer(200, {})]
     )
     async def test_so_it_may_after_something_that_is_no_answer(self, step: Step) -> None:
         async with scripted(step) as (_, origin), telephony_at(origin, deadline_s=0.5) as telephony:
-            assert await ask_everything(telephony) == [VendorUnavailableError] * 5
+            assert await ask_everything(telephony) == [VendorUnavailableError] * 6
 
     @pytest.mark.parametrize("step", [refused(401, 20003), refused(403, 20005)])
     async def test_the_operator_has_to_help(self, step: Step) -> None:
         async with scripted(step) as (_, origin), telephony_at(origin) as telephony:
-            assert await ask_everything(telephony) == [VendorRefusedError] * 5
+            assert await ask_everything(telephony) == [VendorRefusedError] * 6
 
     async def test_nobody_listens(self) -> None:
         async with telephony_at(await nobody_listens()) as telephony:
-            assert await ask_everything(telephony) == [VendorUnavailableError] * 5
+            assert await ask_everything(telephony) == [VendorUnavailableError] * 6
 
 
 MP3 = answer(200, "ID3-sonido", "audio/mpeg; x=1")

@@ -3,7 +3,14 @@ from datetime import datetime
 
 from attrs import frozen
 
-from actors.live_call.ports import AwaitedRecording, KeptRecording, Notice, UndeletedRecording
+from actors.live_call.ports import (
+    AwaitedRecording,
+    KeptRecording,
+    Notice,
+    UndeletedRecording,
+    VoicemailCall,
+)
+from actors.live_call.state import Ending
 from actors.messages import Purpose
 from daemon.store.values import storable
 from tests.memory.database import MemoryDatabase, Outbound, Recording, started_at
@@ -14,6 +21,24 @@ class MemoryRecordings:
     """`RecordingStore` in memory."""
 
     database: MemoryDatabase
+
+    async def unsought(
+        self, *, ended_after: datetime, ended_until: datetime, limit: int
+    ) -> Sequence[VoicemailCall]:
+        async with self.database.transaction():
+            ended = [
+                (row.ended_at, row.id, row.call_sid)
+                for row in self.database.live_calls.values()
+                if row.ending is Ending.VOICEMAIL and row.recordings_sought_at is None and row.ended_at
+            ]
+        young = sorted(found for found in ended if ended_after < found[0] <= ended_until)
+        return [VoicemailCall(live_call_id=row, call_sid=sid) for _, row, sid in young[:limit]]
+
+    async def sought(self, live_call_id: int, *, now: datetime) -> None:
+        async with self.database.transaction():
+            row = self.database.live_calls.get(live_call_id)
+            if row is not None and row.recordings_sought_at is None:
+                row.recordings_sought_at = now
 
     async def expect(
         self, live_call_id: int, *, sid: str, advisor: str, duration_s: int, now: datetime

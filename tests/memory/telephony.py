@@ -19,6 +19,7 @@ from actors.live_call.telephony import (
     DialRefused,
     DialUnknown,
     LegStatus,
+    MadeRecording,
     NoRecording,
     NotDialled,
     OpenRoom,
@@ -47,6 +48,7 @@ class MemoryTelephony:
         failures: what a method will meet, by its name, once each: a command cannot be told, a question raises it.
         request_s: how long each request takes. What it asks for happens when it begins.
         recordings: by SID.
+        made: whose they are, and how long: by the leg's SID, oldest first.
         commands: what was asked for, in order: the method's name and what it was given.
     """
 
@@ -55,6 +57,7 @@ class MemoryTelephony:
     failures: dict[str, deque[Exception]] = field(factory=dict)
     request_s: float = 0.0
     recordings: dict[str, Recording] = field(factory=dict)
+    made: dict[str, list[MadeRecording]] = field(factory=dict)
     commands: list[tuple[object, ...]] = field(factory=list, init=False)
 
     def fail(self, method: str, failure: Exception | None = None, *, times: int = 1) -> None:
@@ -92,6 +95,9 @@ class MemoryTelephony:
         if sid in self.exchange.legs:
             self.exchange.hang_up(sid)
         return await self._slept(True)
+
+    async def limit(self, sid: str, seconds: int) -> bool:
+        return await self._slept(not self._fails("limit", sid, seconds))
 
     async def redirect(self, sid: str, path: str) -> RedirectOutcome:
         if self._fails("redirect", sid, path):
@@ -158,6 +164,10 @@ class MemoryTelephony:
             for room in self.exchange.listed_rooms()
             if room.name.startswith(prefix)
         ]
+
+    async def recordings_of(self, sid: str) -> Sequence[MadeRecording]:
+        await self._ask("recordings_of")
+        return [made for made in self.made.get(sid, []) if made.sid in self.recordings]
 
     async def recording(self, sid: str, *, max_bytes: int) -> Recording | NoRecording:
         await self._ask("recording")
