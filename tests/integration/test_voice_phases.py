@@ -161,7 +161,7 @@ async def test_in_direct_mode_the_agent_takes_the_callers_leg_and_a_drain_lets_i
         answered = await door.knock("/voice/incoming", door.incoming(sid))
         (live_call_id,) = await door.row("SELECT id FROM live_call WHERE call_sid = %s", sid)
         again = await door.knock("/voice/incoming", door.incoming(sid))
-        connect, pause, redirect = answered.document
+        connect, music, pause, redirect = answered.document
         [stream] = connect
         [parameter] = stream
         token = parameter.attrib["value"]
@@ -170,7 +170,7 @@ async def test_in_direct_mode_the_agent_takes_the_callers_leg_and_a_drain_lets_i
         assert (stream.tag, dict(stream.attrib)) == ("Stream", {"url": f"ws{door.url[4:]}/voice/stream"})
         assert parameter.attrib["name"] == "token"
         # What follows a lost stream stands in the same document.
-        assert pause.tag == "Pause"
+        assert (music.tag, pause.tag) == ("Play", "Pause")
         assert (redirect.tag, redirect.attrib["method"]) == ("Redirect", "POST")
         assert redirect.text == f"{door.url}/voice/after?c={live_call_id}"
         assert again.response.content == answered.response.content

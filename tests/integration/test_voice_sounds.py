@@ -61,13 +61,15 @@ async def test_the_agents_leg_streams_with_its_token_and_a_strangers_is_let_go(d
     token = TOKENS.token_of(live_call_id, 1)
     leg = {"CallSid": new_sid(), "From": "client:x", "c": str(live_call_id)}
     answered = await door.knock("/voice/agent", door.form(token=token, **leg))
-    [connect, after] = answered.document
+    [connect, music, after] = answered.document
     [stream] = connect
 
     assert (connect.tag, dict(connect.attrib)) == ("Connect", {})
     assert (stream.tag, dict(stream.attrib)) == ("Stream", {"url": f"ws{door.url[4:]}/voice/stream"})
     assert [dict(parameter.attrib) for parameter in stream] == [{"name": "token", "value": token}]
-    # What follows a lost stream: nothing that would be asked of a dead daemon.
+    # What follows a lost stream: nothing that needs a daemon which may be dead.
+    assert (music.tag, dict(music.attrib)) == ("Play", {})
+    assert music.text.startswith(f"{door.url}/voice/audio/hold-music-")
     assert (after.tag, dict(after.attrib)) == ("Pause", {"length": "10"})
 
     foreign = StreamTokens(b"another daemon's key").token_of(live_call_id, 1)
@@ -129,10 +131,11 @@ async def test_hold_music_loops_a_sound_that_is_there(door: VoiceDoor) -> None:
         f"/voice/hold-music?AccountSid={door.relay.account.account_sid}&CallSid={new_sid()}"
     )
     by_post = await door.knock("/voice/hold-music", door.form(CallSid=new_sid()))
-    [play] = by_get.document
+    [play, pause, again] = by_get.document
 
     assert by_post.response.content == by_get.response.content
     assert (play.tag, dict(play.attrib)) == ("Play", {"loop": "0"})
+    assert (pause.tag, again.tag, again.text) == ("Pause", "Redirect", f"{door.url}/voice/hold-music")
     name = play.text.removeprefix(f"{door.url}/voice/audio/")
     sound = await door.fetch(f"/voice/audio/{name}", signature="")
     assert_is_sound(sound.response)

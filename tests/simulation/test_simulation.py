@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.chance import Fault
 from tests.simulation.simulate import Summary, simulate
 
-SEEDS = 225
+SEEDS = 300
 """About a minute on one slow core. `python -m tests.simulation` runs as many as you have time for."""
 SEEDS_AT_ONCE = 75
 WORLDS_STRUCK_MIN = 20
