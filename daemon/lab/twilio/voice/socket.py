@@ -55,6 +55,7 @@ class Socket:
     _sending: trio.Lock = field(factory=trio.Lock)
     _events: list[Event] = field(factory=list)
     _text: str = ""
+    _closed_with: int | None = None
 
     async def send(self, text: str) -> None:
         """Send one frame.
@@ -109,6 +110,9 @@ class Socket:
             except (trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
                 raise GoneError(None) from None
             self._events = list(self._protocol.events())
+            # Whoever sends may learn of it before it is looked at.
+            closes = [event.code for event in self._events if isinstance(event, CloseConnection)]
+            self._closed_with = next(iter(closes), self._closed_with)
         return [self._events.pop(0)] if self._events else []
 
     async def _answer_close(self, event: CloseConnection) -> None:
@@ -129,7 +133,7 @@ class Socket:
             trio.TooSlowError,
             LocalProtocolError,
         ):
-            raise GoneError(None) from None
+            raise GoneError(self._closed_with) from None
 
 
 async def open_socket(url: str, headers: list[tuple[str, str]]) -> Socket:
