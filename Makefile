@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-ALONE := tests/integration/test_stream_route.py tests/integration/test_live_calls_on_processes.py
+ALONE := tests/integration/test_live_calls_on_processes.py tests/integration/test_stream_route.py
 
 # The tests start the program two hundred times: compiled anew each time that is a minute.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,11 +26,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a call, its WhatsApp opening, and you as the customer
 	@$(BIN)/relevo demo
 
-# Two files at a time, for half of them wait for processes; a file stays whole, since its tests may share a daemon. Calls in
-# real time have the machine alone.
+# Three files at a time, for half of them wait for processes; a file stays whole, since its tests may share a daemon. Calls in
+# real time have the machine to themselves.
 test: $(READY) ## every test but the five long ones
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ALONE:%=--ignore=%) -m "not long"
-	$(BIN)/python -m pytest -q $(ALONE)
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile $(ALONE:%=--ignore=%) -m "not long"
+	$(BIN)/python -m pytest -q -n 2 --maxschedchunk 1 $(ALONE)
 
 check: format lint types test ## what CI runs
 

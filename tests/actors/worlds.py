@@ -74,6 +74,7 @@ TEXTS = TextSources(
     opening_variables={"1": "{{ name }}"},
     reopen_variables={"1": "{{ name }}"},
 )
+COMPILED = Texts(TEXTS)
 
 
 @define(eq=False)
@@ -150,7 +151,7 @@ class World:
             store=self.store,
             messaging=self.messaging,
             outbox_due=self._outbox_due,
-            texts=Texts(self.texts),
+            texts=COMPILED if self.texts is TEXTS else Texts(self.texts),
             alerts=self.alerts,
             metrics=NoMetrics(),
             clock=self.clock,

@@ -23,7 +23,7 @@ BROKEN_OFF = (
     ("conference: a message: and presses the pound key", "hang up"),
     ("direct: a message: and presses the pound key", "kill"),
 )
-MOMENTS = 7
+MOMENTS = 4
 """Of those of a scenario; others at each one."""
 
 pytestmark = pytest.mark.expects_error_log
