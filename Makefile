@@ -26,8 +26,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## a call, its WhatsApp opening, and you as the customer
 	@$(BIN)/relevo demo
 
-# Three files at a time, for half of them wait for processes; a file stays whole, since its tests may share a daemon. Calls in
-# real time have the machine to themselves.
+# Three files at a time, for half of them wait for processes; a file stays whole, since its tests may share a daemon. Of calls in
+# real time there are two at once, and nothing else.
 test: $(READY) ## every test but the five long ones
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile $(ALONE:%=--ignore=%) -m "not long"
 	$(BIN)/python -m pytest -q -n 2 --maxschedchunk 1 $(ALONE)

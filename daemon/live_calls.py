@@ -267,9 +267,9 @@ class LiveCalls:
             alerts=self.alerts,
         )
 
-    async def _report_recording(self, live_call_id: int, event: Recorded) -> bool:
-        answered = await self.switchboard.tell(live_call_id, event)
-        return answered is not None and answered.is_stored
+    async def _report_recording(self, live_call_id: int, event: Recorded) -> None:
+        # The switchboard is made after the voicemail, which the calls know.
+        await self.switchboard.tell(live_call_id, event)
 
     def _make_calls(self) -> Registry[CallMessage]:
         world = LiveCallWorld(

@@ -206,6 +206,9 @@ class LiveCallActor:
             # Before anything is waited for: another call may choose in this moment.
             self._world.advisors.engage(self._id, stepped.state.engaged)
             await self._save()
+        elif reply is not None and not self._is_stored:
+            # Whoever tells a thing once more does so because it could not be stored; the rest of it changes nothing.
+            await self._save()
         if stepped.state.is_over:
             self._hands.let_go()
         for effect in stepped.effects:
@@ -336,9 +339,6 @@ class LiveCallActor:
         if chosen is not None:
             # Before anything is waited for: another call may choose in this moment.
             self._world.advisors.engage(self._id, chosen)
-        if asked.source is Source.API and not self._is_stored:
-            # Whoever asks is told that it is done only when that is stored; asking again changes nothing else.
-            await self._save()
         event = events.AdvisorAsked(
             source=asked.source, chosen=chosen, reason=asked.reason, tool_call_id=asked.tool_call_id
         )

@@ -43,11 +43,10 @@ RETRY_FIRST_S = 0.3
 RETRY_MAX_S = 5.0
 TRIES_MAX = 12
 """At a leg that is to be ended: a minute. Then the legs' own limits at Twilio and the sweeper are left."""
-SEND_TRIES_MAX = 8
-"""At a caller who is to be sent elsewhere and hears music meanwhile: half a minute."""
+SEND_TRIES_MAX = 12
+"""At a caller who is to be sent elsewhere: 49 s, longer than a leg off its stream waits until it asks by itself."""
 DIAL_TRIES_MAX = 2
-LIMIT_TRIES_MAX = 4
-"""At a second fence: the call's own limit is the first."""
+LIMIT_TRIES_MAX = 4  # at a second fence: the call's own limit is the first
 LABEL_TRIES_MAX = 4
 FIND_AFTER_S = (1.0, 3.0, 6.0, 12.0)
 """When a leg of unknown fate is looked for: a new one may be listed some seconds later only."""
@@ -82,11 +81,10 @@ Work: TypeAlias = Callable[[], Awaitable[Any]]
 
 @define(eq=False, kw_only=True)
 class Hands:
-    """What a call works with outside of its stream.
+    """What a call works with outside of its stream; `post` takes an event for its mailbox.
 
     Attributes:
         call: as it stands; the actor keeps it current.
-        post: an event for the call's mailbox.
         busy: how much is under way.
     """
 

@@ -4,8 +4,8 @@ Stores raise `StoreUnavailableError` while the database is out of reach.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Final, Protocol
 
 from attrs import field, frozen
 
@@ -13,6 +13,11 @@ from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Ending, Mode
 from actors.messages import Template
 from actors.ports import KnownCall, TimelineMessage
+
+SEEK_AFTER: Final = timedelta(minutes=1)
+"""After its end a call that ended at the voicemail is sought through: by then Twilio has made a recording of what was said
+last, lists it, and has as a rule told of it.
+"""
 
 
 @frozen(kw_only=True)
@@ -82,7 +87,7 @@ class LiveCallStore(Protocol):
         follows_up: bool,
         now: datetime,
     ) -> bool:
-        """The call has ended: store that, and let its sessions be followed up.
+        """The call has ended: store that, and let its sessions be followed up, and what was recorded be sought.
 
         Their details are awaited from now on. Only the longest session leads to an opening, and none without
         `follows_up`; the others are parts of it. `note` tells the person's agent what else happened in the call. Done
@@ -130,6 +135,7 @@ class VoicemailCall:
 
     live_call_id: int
     call_sid: str
+    ended_at: datetime
 
 
 @frozen(kw_only=True)
@@ -167,14 +173,18 @@ class KeptRecording:
 class RecordingStore(Protocol):
     """Used by the voice routes, by the calls' actors and by the voicemail, which fetches recordings."""
 
-    async def unsought(
-        self, *, ended_after: datetime, ended_until: datetime, limit: int
-    ) -> Sequence[VoicemailCall]:
-        """Calls that ended at the voicemail in that time and were not `sought` through, oldest end first."""
+    async def unsought(self, *, now: datetime, limit: int) -> Sequence[VoicemailCall]:
+        """Calls that ended at the voicemail and are to be sought through now, longest waiting first."""
         ...
 
-    async def sought(self, live_call_id: int, *, now: datetime) -> None:
-        """Twilio was asked what this call's caller has recorded, and all of it is known here."""
+    async def seek_later(self, live_call_id: int, *, until: datetime) -> None:
+        """Seek through a call then, if it is still to be."""
+        ...
+
+    async def sought(self, live_call_id: int, *, sids: Sequence[str]) -> bool:
+        """These are all that the call's caller has recorded. True, and the call needs no more seeking, where each of them
+        is awaited, kept or dropped here; False, and nothing changes, where one is not.
+        """
         ...
 
     async def expect(

@@ -30,7 +30,7 @@ ASKED_TIMES: Final = 2
 
 @frozen(kw_only=True)
 class Switchboard:
-    """Used by the voice routes and by the stream route.
+    """Used by the voice routes, by the stream route and by the voicemail.
 
     Attributes:
         post: a message for a live call; false when it cannot be taken.

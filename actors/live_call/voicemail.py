@@ -39,8 +39,9 @@ LOOK_EVERY_S = 30.0
 RETRY_FIRST_S = 2.0
 RETRY_MAX_S = 600.0
 GIVE_UP_AFTER = timedelta(days=1)
-SEEK_AFTER = timedelta(minutes=1)
-"""By then Twilio has made a recording of what was said last, lists it, and has as a rule told of it."""
+SEEK_AGAIN = timedelta(minutes=1)
+MADE_WITHIN = timedelta(minutes=10)
+"""So long a recording without a length counts as one that Twilio is still making."""
 
 _STORE_ALERT = "recordings_store"
 _FETCH_ALERT = "recordings_unfetched"
@@ -70,7 +71,7 @@ class VoicemailRules:
 class Voicemail:
     """A permanent child of the supervisor; `due` wakes it.
 
-    `report` tells a live call of a recording; true once the call has stored that.
+    `report` tells a live call of a recording, which has it awaited here in a moment.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Voicemail:
         words: Words,
         rules: VoicemailRules,
         link_of: Callable[[int], str],
-        report: Callable[[int, Recorded], Awaitable[bool]],
+        report: Callable[[int, Recorded], Awaitable[object]],
         outbox_due: Callable[[int, Purpose], None],
         clock: WallClock,
         alerts: Alerts,
@@ -127,12 +128,9 @@ class Voicemail:
             undeleted = await self._store.undeleted(now=self._clock.now(), limit=BATCH)
         for recording in undeleted:
             await self._delete(recording)
-        now = self._clock.now()
-        unsought = await self._store.unsought(
-            ended_after=now - GIVE_UP_AFTER, ended_until=now - SEEK_AFTER, limit=BATCH
-        )
-        are_sought = [await self._seek(call) for call in unsought]
-        if BATCH in {len(due), len(undeleted)} or (len(are_sought) == BATCH and all(are_sought)):
+        unsought = await self._store.unsought(now=self._clock.now(), limit=BATCH)
+        has_sought = await self._seek_through(unsought)
+        if BATCH in {len(due), len(undeleted), len(unsought) if has_sought else 0}:
             self.due()
 
     def _wait_s(self) -> float:
@@ -157,21 +155,36 @@ class Voicemail:
         else:
             await self._keep(awaited, KeptRecording(audio=found.audio, content_type=found.content_type))
 
-    async def _seek(self, call: VoicemailCall) -> bool:
-        """Tell a call of everything that its caller has recorded; what it knows changes nothing. True once it knows it."""
+    async def _seek_through(self, calls: Sequence[VoicemailCall]) -> bool:
+        """False where Twilio gave no answer: it would give none for the rest, which stay due."""
         try:
-            found = await self._telephony.recordings_of(call.call_sid)
+            for call in calls:
+                await self._seek(call)
         except (VendorUnavailableError, VendorRefusedError) as problem:
             self._alerts.raise_alert(
                 _SEEK_ALERT, f"Twilio does not tell what callers have recorded: {problem}"
             )
             return False
         self._alerts.settle(_SEEK_ALERT)
-        for made in found:
-            if not await self._report(call.live_call_id, Recorded(made.sid, made.duration_s)):
-                return False
-        await self._store.sought(call.live_call_id, now=self._clock.now())
         return True
+
+    async def _seek(self, call: VoicemailCall) -> None:
+        """Tell a call of what its caller has recorded, where that is not known here; and look again, until it is."""
+        now, live_call_id = self._clock.now(), call.live_call_id
+        if now - call.ended_at > GIVE_UP_AFTER:
+            self._alerts.raise_alert(
+                f"recordings_lost_{live_call_id}",
+                f"whether a caller has left a message (live call {live_call_id}) was not learned within a day",
+            )
+            await self._store.sought(live_call_id, sids=())
+            return
+        found = await self._telephony.recordings_of(call.call_sid)
+        if await self._store.sought(live_call_id, sids=[made.sid for made in found]):
+            return
+        for made in found:
+            if made.duration_s or now - call.ended_at > MADE_WITHIN:
+                await self._report(live_call_id, Recorded(made.sid, made.duration_s))
+        await self._store.seek_later(live_call_id, until=now + SEEK_AGAIN)
 
     async def _later(self, awaited: AwaitedRecording) -> None:
         if self._clock.now() - awaited.recorded_at > GIVE_UP_AFTER:

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from cattrs import Converter
 
 from actors.calls import FollowUpState
-from actors.live_call.ports import CallerHistory, LiveCall
+from actors.live_call.ports import SEEK_AFTER, CallerHistory, LiveCall
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Ending, Mode
 from daemon.store.context import read_history
@@ -54,7 +54,7 @@ _LOCK = "SELECT caller, ended_at, follows_up FROM live_call WHERE id = %(id)s FO
 _END = """
 UPDATE live_call
 SET phase = %(phase)s, state = %(state)s::jsonb, ended_at = %(now)s, ending = %(ending)s, follows_up = %(follows_up)s,
-    updated_at = %(now)s
+    seek_at = %(seek_at)s, updated_at = %(now)s
 WHERE id = %(id)s AND ended_at IS NULL
 """
 
@@ -236,6 +236,7 @@ class PostgresLiveCalls:
             **_state_columns(state),
             "ending": ending,
             "follows_up": follows_up,
+            "seek_at": now + SEEK_AFTER if ending is Ending.VOICEMAIL else None,
             "now": now,
         }
         async with self.pool.transaction() as connection:

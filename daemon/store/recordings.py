@@ -11,15 +11,17 @@ from daemon.store.pool import Connection, Database
 from daemon.store.values import Row, sole, storable, template_columns
 
 _UNSOUGHT = """
-SELECT id, call_sid FROM live_call
-WHERE ending = 'voicemail' AND recordings_sought_at IS NULL
-    AND ended_at > %(ended_after)s AND ended_at <= %(ended_until)s
-ORDER BY ended_at, id
-LIMIT %(limit)s
+SELECT id, call_sid, ended_at FROM live_call WHERE seek_at <= %(now)s ORDER BY seek_at, id LIMIT %(limit)s
 """
 
+_SEEK_LATER = "UPDATE live_call SET seek_at = %(until)s WHERE id = %(id)s AND seek_at IS NOT NULL"
+
 _SOUGHT = """
-UPDATE live_call SET recordings_sought_at = %(now)s WHERE id = %(id)s AND recordings_sought_at IS NULL
+UPDATE live_call SET seek_at = NULL
+WHERE id = %(id)s AND NOT EXISTS (
+    SELECT FROM unnest(%(sids)s::text[]) AS made (sid)
+    WHERE NOT EXISTS (SELECT FROM live_recording r WHERE r.sid = made.sid)
+)
 """
 
 # Nothing for a live call that is not there any more.
@@ -105,15 +107,16 @@ class PostgresRecordings:
 
     pool: Database
 
-    async def unsought(
-        self, *, ended_after: datetime, ended_until: datetime, limit: int
-    ) -> Sequence[VoicemailCall]:
-        values = {"ended_after": ended_after, "ended_until": ended_until, "limit": limit}
-        rows = await self.pool.fetch_all(_UNSOUGHT, values)
-        return [VoicemailCall(live_call_id=row[0], call_sid=row[1]) for row in rows]
+    async def unsought(self, *, now: datetime, limit: int) -> Sequence[VoicemailCall]:
+        rows = await self.pool.fetch_all(_UNSOUGHT, {"now": now, "limit": limit})
+        return [VoicemailCall(live_call_id=row[0], call_sid=row[1], ended_at=row[2]) for row in rows]
 
-    async def sought(self, live_call_id: int, *, now: datetime) -> None:
-        await self.pool.execute(_SOUGHT, {"id": live_call_id, "now": now})
+    async def seek_later(self, live_call_id: int, *, until: datetime) -> None:
+        await self.pool.execute(_SEEK_LATER, {"id": live_call_id, "until": until})
+
+    async def sought(self, live_call_id: int, *, sids: Sequence[str]) -> bool:
+        async with self.pool.transaction() as connection:
+            return bool(await connection.run_statement(_SOUGHT, {"id": live_call_id, "sids": list(sids)}))
 
     async def expect(
         self, live_call_id: int, *, sid: str, advisor: str, duration_s: int, now: datetime

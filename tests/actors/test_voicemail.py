@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import MappingProxyType
 
 import pytest
@@ -11,12 +12,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from actors.alerts import Alerts
 from actors.live_call.events import Recorded
-from actors.live_call.ports import KeptRecording
+from actors.live_call.ports import SEEK_AFTER, KeptRecording
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Ending, Mode, Phase
 from actors.live_call.telephony import MadeRecording, Recording
 from actors.live_call.transfer_desk import Advisor, Advisors
-from actors.live_call.voicemail import BATCH, LOOK_EVERY_S, SEEK_AFTER, Voicemail, VoicemailRules
+from actors.live_call.voicemail import BATCH, LOOK_EVERY_S, Voicemail, VoicemailRules
 from actors.live_call.wording import Words
 from actors.messages import Purpose
 from actors.ports import VendorRefusedError, VendorUnavailableError
@@ -54,19 +55,27 @@ class Desk:
     reported: list[tuple[int, Recorded]] = field(factory=list)
     are_calls_there: bool = True
 
-    async def report(self, live_call_id: int, event: Recorded) -> bool:
+    async def report(self, live_call_id: int, event: Recorded) -> None:
+        """As a call does that is told of a recording, unless it is not there to be told."""
+        self.reported.append((live_call_id, event))
         if self.are_calls_there:
-            self.reported.append((live_call_id, event))
-        return self.are_calls_there
+            await MemoryRecordings(self.database).expect(
+                live_call_id, sid=event.sid, advisor="Beto", duration_s=7, now=self.clock.now()
+            )
+            self.voicemail.due()
 
-    async def end_call(self, call_sid: str = "CA1", *recordings: str) -> int:
+    async def unsought(self) -> list[str]:
+        later = self.clock.now() + timedelta(days=30)
+        return [call.call_sid for call in await MemoryRecordings(self.database).unsought(now=later, limit=99)]
+
+    async def end_call(self, call_sid: str = "CA1", *recordings: str, duration_s: int = 7) -> int:
         """A caller has left messages, or none, of which nobody has told."""
         incoming = IncomingCall(call_sid=call_sid, caller=CALLER, dialled=None)
         calls = MemoryLiveCalls(self.database)
         call = await calls.begin(incoming, mode=Mode.CONFERENCE, now=self.clock.now())
         for sid in recordings:
             self.telephony.recordings[sid] = SOUND
-            self.telephony.made.setdefault(call_sid, []).append(MadeRecording(sid=sid, duration_s=7))
+            self.telephony.made.setdefault(call_sid, []).append(MadeRecording(sid=sid, duration_s=duration_s))
         over = CallState(mode=Mode.CONFERENCE, phase=Phase.ENDED, ending=Ending.VOICEMAIL)
         await calls.finish(
             call.id, over, ending=Ending.VOICEMAIL, note="", follows_up=True, now=self.clock.now()
@@ -109,8 +118,8 @@ async def open_desk(
     telephony.recordings.update(recordings)
     told: list[tuple[int, Purpose]] = []
 
-    async def report(live_call_id: int, event: Recorded) -> bool:
-        return await desk.report(live_call_id, event)
+    async def report(live_call_id: int, event: Recorded) -> None:
+        await desk.report(live_call_id, event)
 
     voicemail = Voicemail(
         store=MemoryRecordings(database),
@@ -289,50 +298,84 @@ async def test_what_a_caller_recorded_is_sought_once_after_the_call(autojump_clo
         await trio.sleep(50)
         assert desk.reported == [(live_call_id, Recorded("RE1", 7)), (live_call_id, Recorded("RE2", 7))]
         await trio.sleep(3600)
-        assert len(desk.reported) == 2
+        assert len(desk.reported) == len(desk.notices) == 2
+        assert await desk.unsought() == []
+
+
+async def test_of_what_is_known_nobody_is_told_again(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        live_call_id = await desk.end_call("CA1", "RE1")
+        await desk.report(live_call_id, Recorded("RE1", 7))
+        await trio.sleep(200)
+        assert len(desk.reported) == 1
+        assert await desk.unsought() == []
 
 
 @pytest.mark.parametrize("failure", [VendorUnavailableError("away"), VendorRefusedError("401")])
-async def test_a_twilio_that_does_not_tell_is_asked_again(
+async def test_a_twilio_that_does_not_tell_is_asked_again_once_for_all(
     failure: Exception, autojump_clock: MockClock
 ) -> None:
     async with open_desk() as desk:
         desk.telephony.fail("recordings_of", failure, times=2)
         await desk.end_call("CA1", "RE1")
-        await trio.sleep(100)
+        await desk.end_call("CA2", "RE2")
+        await trio.sleep(80)
         assert "recordings_unsought" in desk.standing
+        await trio.sleep(30)
         assert desk.reported == []
-        await trio.sleep(60)
+        await trio.sleep(30)
         assert "recordings_unsought" not in desk.standing
-        assert len(desk.reported) == 1
+        assert [event.sid for _, event in desk.reported] == ["RE1", "RE2"]
 
 
-async def test_a_call_that_could_not_store_it_is_told_again(autojump_clock: MockClock) -> None:
-    async with open_desk() as desk:
-        desk.are_calls_there = False
-        await desk.end_call("CA1", "RE1")
-        await trio.sleep(600)
-        desk.are_calls_there = True
-        await trio.sleep(40)
-        assert len(desk.reported) == 1
-
-
-async def test_many_calls_do_not_wait_for_the_next_look(autojump_clock: MockClock) -> None:
-    async with open_desk() as desk:
-        for number in range(2 * BATCH + 1):
-            await desk.end_call(f"CA{number}", f"RE{number}")
-        await trio.sleep(SEEK_AFTER.total_seconds() + LOOK_EVERY_S)
-        assert len(desk.reported) == 2 * BATCH + 1
-
-
-async def test_many_calls_of_which_nothing_is_learned_are_no_reason_to_hurry(
+async def test_a_call_that_is_not_there_to_be_told_is_told_again_every_minute(
     autojump_clock: MockClock,
 ) -> None:
     async with open_desk() as desk:
         desk.are_calls_there = False
-        for number in range(BATCH):
-            await desk.end_call(f"CA{number}", f"RE{number}")
-        await trio.sleep(SEEK_AFTER.total_seconds() + 10 * LOOK_EVERY_S)
+        await desk.end_call("CA1", "RE1")
+        await trio.sleep(60 + 10 * 60)
+        assert 8 <= len(desk.reported) <= 11
         desk.are_calls_there = True
-        await trio.sleep(LOOK_EVERY_S)
-        assert len(desk.reported) == BATCH
+        await trio.sleep(100)
+        assert len(desk.notices) == 1
+        assert await desk.unsought() == []
+
+
+async def test_calls_of_which_nothing_is_learned_do_not_keep_others_waiting(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_desk() as desk:
+        desk.are_calls_there = False
+        for number in range(2 * BATCH):
+            await desk.end_call(f"CA{number}", f"RE{number}")
+        await trio.sleep(SEEK_AFTER.total_seconds() + LOOK_EVERY_S)
+        assert len({event.sid for _, event in desk.reported}) == 2 * BATCH
+
+
+async def test_a_recording_that_is_being_made_is_told_of_when_its_length_is_known(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_desk() as desk:
+        await desk.end_call("CA1", "RE1", duration_s=0)
+        await trio.sleep(300)
+        assert desk.reported == []
+        desk.telephony.made["CA1"] = [MadeRecording(sid="RE1", duration_s=7)]
+        await trio.sleep(100)
+        assert [event for _, event in desk.reported] == [Recorded("RE1", 7)]
+
+
+async def test_one_whose_length_is_never_known_is_told_of_all_the_same(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        await desk.end_call("CA1", "RE1", duration_s=0)
+        await trio.sleep(800)
+        assert len(desk.notices) == 1
+
+
+async def test_what_is_not_learned_within_a_day_is_given_up_and_told(autojump_clock: MockClock) -> None:
+    async with open_desk() as desk:
+        desk.are_calls_there = False
+        live_call_id = await desk.end_call("CA1", "RE1")
+        await trio.sleep(25 * 3600)
+        assert f"recordings_lost_{live_call_id}" in desk.standing
+        assert await desk.unsought() == []

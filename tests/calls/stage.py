@@ -20,7 +20,7 @@ from attrs import define, field, frozen
 from quart_trio import QuartTrio
 from typing_extensions import override
 
-from actors.live_call.state import Ending, Mode
+from actors.live_call.state import Mode
 from daemon.lab.faults import Fault
 from daemon.lab.twilio.account import Application, IncomingNumber
 from daemon.lab.twilio.app import TwilioLab
@@ -390,7 +390,7 @@ class Stage:
         left += [
             f"call {row.id} was not sought through"
             for row in self.database.live_calls.values()
-            if row.ending is Ending.VOICEMAIL and row.recordings_sought_at is None
+            if row.seek_at is not None
         ]
         left += [
             f"recording {row.id} is awaited" for row in self.database.recordings.values() if row.is_awaited

@@ -105,6 +105,32 @@ def test_a_call_outlives_a_daemon_and_a_database(mode: Mode) -> None:
     assert not outcome.counts["live call restarted"]
 
 
+@pytest.mark.parametrize("mode", Mode)
+def test_a_message_of_which_nobody_was_there_to_be_told_is_found(mode: Mode) -> None:
+    """Though the database is away, too, when Twilio is asked; and Twilio is not asked all the time."""
+    play = broken_off(PLAYS[f"{mode.value}: a message: and hangs up"], "recorded", "kill", down_s=8.0)
+    stage = Stage(broken_off(play, "recorded", "outage", after_s=55.0, down_s=45.0))
+    run_seeded(0, stage.run)
+    assert not listen(stage)
+    assert len(stage.made_recordings) == 1
+    asked = [call for call in stage.lab.books.rest_calls if call.operation == "recording.list"]
+    assert 1 <= len(asked) <= 4
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+def test_a_stream_on_the_callers_own_leg_is_limited_at_twilio(failures: int) -> None:
+    play = PLAYS["direct: the agent ends the call"]
+    faults = (
+        [Fault(name="rest_500_before", times=failures, details={"on": "call.update"})] if failures else []
+    )
+    stage = Stage(evolve(play, faults=faults))
+    run_seeded(0, stage.run)
+    assert not listen(stage)
+    # The limit, and at the end the hanging up.
+    updates = [call.status for call in stage.lab.books.rest_calls if call.operation == "call.update"]
+    assert updates == [500] * failures + [200, 200]
+
+
 def test_a_play_repeats_event_by_event() -> None:
     play = PLAYS["conference: advisor hangs up first"]
     assert perform(play, seed=3).digest == perform(play, seed=3).digest

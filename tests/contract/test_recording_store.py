@@ -83,33 +83,54 @@ async def end(
     )
 
 
-async def unsought(stores: Stores, *, minute: int = 100, limit: int = 10) -> list[VoicemailCall]:
-    """What ended less than an hour before."""
-    until = NOW + minute * MINUTE
-    found = await stores.recordings.unsought(ended_after=until - 60 * MINUTE, ended_until=until, limit=limit)
-    return list(found)
+async def unsought(stores: Stores, *, minute: int = 100, limit: int = 10) -> list[str]:
+    found = await stores.recordings.unsought(now=NOW + minute * MINUTE, limit=limit)
+    return [call.call_sid for call in found]
 
 
 # --- Seeking ----------------------------------------------------------------------------------------------
 
 
-async def test_calls_that_ended_at_the_voicemail_are_sought_through_once(stores: Stores) -> None:
+async def test_calls_that_ended_at_the_voicemail_are_sought_through_a_minute_later(stores: Stores) -> None:
     calls = {sid: await begin(stores, call_sid=sid) for sid in ("CA1", "CA2", "CA3", "CA4")}
     await end(stores, calls["CA1"], minute=50)
     await end(stores, calls["CA2"], minute=45)
     await end(stores, calls["CA3"], ending=Ending.AGENT, minute=50)
-    two, one = (VoicemailCall(live_call_id=calls[sid], call_sid=sid) for sid in ("CA2", "CA1"))
 
-    assert await unsought(stores, minute=44) == []
-    assert await unsought(stores, minute=49) == [two]
-    assert await unsought(stores) == [two, one]
-    assert await unsought(stores, limit=1) == [two]
-    assert await unsought(stores, minute=105) == [one]
+    assert await unsought(stores, minute=45) == []
+    assert await unsought(stores, minute=46) == ["CA2"]
+    assert await unsought(stores) == ["CA2", "CA1"]
+    assert await unsought(stores, limit=1) == ["CA2"]
+    (call,) = await stores.recordings.unsought(now=NOW + 46 * MINUTE, limit=10)
+    assert call == VoicemailCall(live_call_id=calls["CA2"], call_sid="CA2", ended_at=NOW + 45 * MINUTE)
 
-    await stores.recordings.sought(calls["CA2"], now=NOW)
-    await stores.recordings.sought(4711, now=NOW)
+    await stores.recordings.seek_later(calls["CA2"], until=NOW + 60 * MINUTE)
+    await stores.recordings.seek_later(calls["CA3"], until=NOW)
+    assert await unsought(stores) == ["CA1", "CA2"]
+    assert await unsought(stores, minute=59) == ["CA1"]
 
-    assert await unsought(stores) == [one]
+
+async def test_a_call_was_sought_through_once_all_that_was_recorded_is_known(stores: Stores) -> None:
+    live_call_id = await begin(stores)
+    await end(stores, live_call_id)
+    await expect(stores, live_call_id, "RE1")
+
+    assert await stores.recordings.sought(live_call_id, sids=["RE1", "RE2"]) is False
+    assert await unsought(stores) == ["CA1"]
+    await expect(stores, live_call_id, "RE2")
+    assert await stores.recordings.sought(live_call_id, sids=["RE1", "RE2"]) is True
+    assert await stores.recordings.sought(4711, sids=[]) is False
+    await stores.recordings.seek_later(live_call_id, until=NOW)
+
+    assert await unsought(stores) == []
+
+
+async def test_a_call_in_which_nothing_was_recorded_needs_no_more_seeking(stores: Stores) -> None:
+    live_call_id = await begin(stores)
+    await end(stores, live_call_id)
+
+    assert await stores.recordings.sought(live_call_id, sids=[]) is True
+    assert await unsought(stores) == []
 
 
 # --- Fetching ---------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The random lives of `test_stores_agree`, in which people call us, leave messages, and advisors are told of them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from attrs import evolve
 from hypothesis import strategies as st
@@ -134,19 +134,18 @@ class StoresAgreeOnLiveCalls(StoresAgree):
         self.ask(lambda side: side.stores.recordings.undeleted(now=self.now + later, limit=5), "recording")
 
     @precondition(lambda self: self.live_calls)
-    @rule(chosen=which, age=moments, span=moments)
-    def seek(self, chosen: int, age: timedelta, span: timedelta) -> None:
-        async def call_sids(side: Side) -> list[str]:
-            until = self.now - age
-            found = await side.stores.recordings.unsought(
-                ended_after=until - span, ended_until=until, limit=5
-            )
-            return [call.call_sid for call in found]
+    @rule(chosen=which, later=moments, wait=moments, sids=st.lists(recording_sids, max_size=2))
+    def seek(self, chosen: int, later: timedelta, wait: timedelta, sids: list[str]) -> None:
+        async def unsought(side: Side) -> list[tuple[str, datetime]]:
+            found = await side.stores.recordings.unsought(now=self.now + later, limit=5)
+            return [(call.call_sid, call.ended_at) for call in found]
 
-        live_call_id = self.live_call(chosen)
-        self.ask(call_sids)
-        self.ask(lambda side: side.stores.recordings.sought(side.live_call(live_call_id), now=self.now))
-        self.ask(call_sids)
+        live_call_id, until = self.live_call(chosen), self.now + wait
+        self.ask(unsought)
+        self.ask(lambda side: side.stores.recordings.seek_later(side.live_call(live_call_id), until=until))
+        self.ask(unsought)
+        self.ask(lambda side: side.stores.recordings.sought(side.live_call(live_call_id), sids=sids))
+        self.ask(unsought)
 
     @precondition(lambda self: self.recordings)
     @rule(chosen=which, wait=moments, how=st.sampled_from(["postpone", "drop", "deleted"]))

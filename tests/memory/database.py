@@ -169,7 +169,7 @@ class LiveCallRow:
     ended_at: datetime | None = None
     ending: Ending | None = None
     follows_up: bool | None = None
-    recordings_sought_at: datetime | None = None
+    seek_at: datetime | None = None
 
 
 @define(kw_only=True)

@@ -4,7 +4,7 @@ from datetime import datetime
 from attrs import frozen
 
 from actors.calls import CallOutcome, CallSighting, FollowUpState
-from actors.live_call.ports import CallerHistory, LiveCall
+from actors.live_call.ports import SEEK_AFTER, CallerHistory, LiveCall
 from actors.live_call.reports import IncomingCall
 from actors.live_call.state import CallState, Ending, Mode
 from daemon.store.live_calls import CallSession, joined_note, main_session, noted_session
@@ -108,6 +108,7 @@ class MemoryLiveCalls:
             live = self.database.live_calls.get(live_call_id)
             if live is not None and live.ended_at is None:
                 live.state, live.ended_at, live.ending, live.follows_up = state, now, ending, follows_up
+                live.seek_at = now + SEEK_AFTER if ending is Ending.VOICEMAIL else None
                 self._end_sessions(live, storable(note), now)
             return any(
                 call.follow_up is FollowUpState.AWAITING_DETAILS for call in self._sessions(live_call_id)

@@ -10,7 +10,6 @@ from actors.live_call.ports import (
     UndeletedRecording,
     VoicemailCall,
 )
-from actors.live_call.state import Ending
 from actors.messages import Purpose
 from daemon.store.values import storable
 from tests.memory.database import MemoryDatabase, Outbound, Recording, started_at
@@ -22,23 +21,31 @@ class MemoryRecordings:
 
     database: MemoryDatabase
 
-    async def unsought(
-        self, *, ended_after: datetime, ended_until: datetime, limit: int
-    ) -> Sequence[VoicemailCall]:
+    async def unsought(self, *, now: datetime, limit: int) -> Sequence[VoicemailCall]:
         async with self.database.transaction():
-            ended = [
-                (row.ended_at, row.id, row.call_sid)
-                for row in self.database.live_calls.values()
-                if row.ending is Ending.VOICEMAIL and row.recordings_sought_at is None and row.ended_at
-            ]
-        young = sorted(found for found in ended if ended_after < found[0] <= ended_until)
-        return [VoicemailCall(live_call_id=row, call_sid=sid) for _, row, sid in young[:limit]]
+            rows = [(row.seek_at, row.id, row) for row in self.database.live_calls.values() if row.seek_at]
+            due = sorted(found[:2] for found in rows if found[0] <= now)
+            calls = [self.database.live_calls[live_call_id] for _, live_call_id in due[:limit]]
+        return [
+            VoicemailCall(live_call_id=row.id, call_sid=row.call_sid, ended_at=row.ended_at)
+            for row in calls
+            if row.ended_at is not None
+        ]
 
-    async def sought(self, live_call_id: int, *, now: datetime) -> None:
+    async def seek_later(self, live_call_id: int, *, until: datetime) -> None:
         async with self.database.transaction():
             row = self.database.live_calls.get(live_call_id)
-            if row is not None and row.recordings_sought_at is None:
-                row.recordings_sought_at = now
+            if row is not None and row.seek_at is not None:
+                row.seek_at = until
+
+    async def sought(self, live_call_id: int, *, sids: Sequence[str]) -> bool:
+        async with self.database.transaction():
+            row = self.database.live_calls.get(live_call_id)
+            known = {recording.sid for recording in self.database.recordings.values()}
+            if row is None or not known.issuperset(sids):
+                return False
+            row.seek_at = None
+            return True
 
     async def expect(
         self, live_call_id: int, *, sid: str, advisor: str, duration_s: int, now: datetime

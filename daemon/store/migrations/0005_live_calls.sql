@@ -18,12 +18,9 @@ CREATE TABLE live_call (
     ending text,
     -- Whether one of its sessions leads to an opening; for a session that is only told of when the call is over.
     follows_up boolean,
-    -- When Twilio was asked what a caller at the voicemail has recorded: the report of it may have been lost.
-    recordings_sought_at timestamptz,
     CHECK ((ended_at IS NULL) = (ending IS NULL) AND (ended_at IS NULL) = (follows_up IS NULL))
 );
 CREATE INDEX live_call_unfinished ON live_call (id) WHERE ended_at IS NULL;
-CREATE INDEX live_call_unsought ON live_call (ended_at) WHERE ending = 'voicemail' AND recordings_sought_at IS NULL;
 
 -- Messages that callers left: to be fetched from Twilio until they are 'kept' or 'dropped', and then to be deleted there.
 CREATE TABLE live_recording (
