@@ -241,7 +241,7 @@ async def test_a_message_that_is_kept_twice_at_once_is_told_once(stores: Stores,
 
 @pytest.mark.parametrize("round_", range(5))
 async def test_an_advisor_who_writes_as_they_are_told_is_one_person(
-    stores: Stores, pool: Pool, round_: int
+    stores: Stores, store_pool: Pool, round_: int
 ) -> None:
     recording_id = await awaited(stores)
     recording = KeptRecording(audio=b"1", content_type="audio/x-wav")
@@ -253,5 +253,5 @@ async def test_an_advisor_who_writes_as_they_are_told_is_one_person(
     )
 
     assert told == received.person_id
-    assert await pool.fetch_one("SELECT count(*) FROM person") == (1,)
-    assert await pool.fetch_one("SELECT count(*) FROM conversation") == (1,)
+    assert await store_pool.fetch_one("SELECT count(*) FROM person") == (1,)
+    assert await store_pool.fetch_one("SELECT count(*) FROM conversation") == (1,)

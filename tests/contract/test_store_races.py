@@ -38,7 +38,7 @@ def stores(postgres_stores: Stores) -> Stores:
 
 
 @pytest.mark.parametrize("round_", range(5))
-async def test_first_messages_at_once_make_one_person(stores: Stores, pool: Pool, round_: int) -> None:
+async def test_first_messages_at_once_make_one_person(stores: Stores, store_pool: Pool, round_: int) -> None:
     both = [ANA_CANONICAL, "MX.1A2B"]
     messages = [
         inbound("SM1", identities=both),
@@ -53,7 +53,7 @@ async def test_first_messages_at_once_make_one_person(stores: Stores, pool: Pool
     assert all(received.is_new for received in results)
     work = await stores.conversations.work(person_id)
     assert {message.sid for message in work.pending} == {"SM1", "SM2", "SM3", "SM4"}
-    assert await pool.fetch_one("SELECT count(*) FROM person") == (1,)
+    assert await store_pool.fetch_one("SELECT count(*) FROM person") == (1,)
 
 
 @pytest.mark.parametrize("round_", range(5))
@@ -66,7 +66,7 @@ async def test_the_same_first_message_at_once_is_stored_once(stores: Stores, rou
 
 
 @pytest.mark.parametrize("round_", range(5))
-async def test_webhook_and_poll_follow_a_call_up_once(stores: Stores, pool: Pool, round_: int) -> None:
+async def test_webhook_and_poll_follow_a_call_up_once(stores: Stores, store_pool: Pool, round_: int) -> None:
     calls = [seen("conv_1"), seen("conv_2"), seen("conv_3")]
 
     async def find(call_id: str, order: int) -> Sequence[str]:
@@ -91,8 +91,8 @@ async def test_webhook_and_poll_follow_a_call_up_once(stores: Stores, pool: Pool
     work = await stores.conversations.work(new[3].person_id)
     assert set(work.due_calls) == {"conv_1", "conv_2"}
     assert len(work.pending) == 1
-    assert await pool.fetch_one("SELECT count(*) FROM person") == (1,)
-    assert await pool.fetch_one("SELECT count(*) FROM conversation") == (1,)
+    assert await store_pool.fetch_one("SELECT count(*) FROM person") == (1,)
+    assert await store_pool.fetch_one("SELECT count(*) FROM conversation") == (1,)
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -58,6 +58,7 @@ from tests.contract.stores import (
 )
 from tests.contract.twins import Ask, Twins
 from tests.memory.database import MemoryDatabase
+from tests.postgres import EMPTIED
 
 T = TypeVar("T")
 
@@ -403,17 +404,11 @@ async def _sorted(found: Awaitable[Collection[str]]) -> list[str]:
     return sorted(await found)
 
 
-_EMPTY = """
-TRUNCATE person, person_identity, batch, batch_recipient, conversation, call, message, campaign, live_call
-RESTART IDENTITY CASCADE
-"""
-
-
 async def live_random_lives(machine: type[StoresAgree], pool: Pool, stores: Stores, *, steps: int) -> None:
     """Take the stores in memory and these, emptied for each life, through random lives of so many steps."""
 
     def fresh() -> StoresAgree:
-        trio.from_thread.run(pool.execute, _EMPTY)
+        trio.from_thread.run(pool.execute, EMPTIED)
         return machine(Twins(stores_in_memory(MemoryDatabase()), stores))
 
     lives = settings(
@@ -428,5 +423,5 @@ async def live_random_lives(machine: type[StoresAgree], pool: Pool, stores: Stor
     await trio.to_thread.run_sync(run)
 
 
-async def test_they_agree_at_every_step(pool: Pool, postgres_stores: Stores) -> None:
-    await live_random_lives(StoresAgree, pool, postgres_stores, steps=30)
+async def test_they_agree_at_every_step(store_pool: Pool, postgres_stores: Stores) -> None:
+    await live_random_lives(StoresAgree, store_pool, postgres_stores, steps=30)

@@ -103,5 +103,5 @@ class StoresAgreeOnFailures(StoresAgree):
         return campaign in self.look(20)
 
 
-async def test_they_agree_when_messages_fail(pool: Pool, postgres_stores: Stores) -> None:
-    await live_random_lives(StoresAgreeOnFailures, pool, postgres_stores, steps=40)
+async def test_they_agree_when_messages_fail(store_pool: Pool, postgres_stores: Stores) -> None:
+    await live_random_lives(StoresAgreeOnFailures, store_pool, postgres_stores, steps=40)

@@ -201,5 +201,5 @@ class StoresAgreeOnLiveCalls(StoresAgree):
         self.look_for_recordings(timedelta(days=1))
 
 
-async def test_they_agree_when_people_call(pool: Pool, postgres_stores: Stores) -> None:
-    await live_random_lives(StoresAgreeOnLiveCalls, pool, postgres_stores, steps=30)
+async def test_they_agree_when_people_call(store_pool: Pool, postgres_stores: Stores) -> None:
+    await live_random_lives(StoresAgreeOnLiveCalls, store_pool, postgres_stores, steps=30)
