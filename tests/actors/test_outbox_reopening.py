@@ -276,7 +276,7 @@ class Life:
         await trio.sleep(HOUR_S)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(happenings, outcomes)
 def test_whatever_happens_the_answer_comes_once_and_in_order_when_the_person_writes(
     happenings: Sequence[tuple[float, str]], outcomes: Sequence[Outcome]

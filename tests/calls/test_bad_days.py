@@ -4,7 +4,7 @@ import pytest
 
 from tests.calls.simulate import simulate
 
-SEEDS = 40
+SEEDS = 20
 SEEDS_AT_ONCE = 10
 
 pytestmark = pytest.mark.expects_error_log
