@@ -128,7 +128,9 @@ class TransferRoute:
             raise _not_now()
         leg = answered.call.state.advisor
         if answered.answer is CallAnswer.NOBODY or leg is None:
-            raise HttpError(status=409, code="nobody_free", message="no advisor can be called now")
+            raise HttpError(
+                status=409, code="nobody_free", message="nobody who was asked for can be called now"
+            )
         if not answered.is_stored:
             raise HttpError(status=503, code="store_unavailable", message="not stored; try again")
         sid = await self.switchboard.sid_of(answered.call.id, leg.ordinal, within_s=self.dial_timeout_s)

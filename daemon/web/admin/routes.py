@@ -144,13 +144,21 @@ class AdminRoutes:
     async def show_newest_batch(self) -> ResponseReturnValue:
         batch = await self.overview.newest_batch()
         if batch is None:
-            raise HttpError(status=404, code="not_found", message="no batch has been seen yet")
+            raise HttpError(
+                status=404,
+                code="not_found",
+                message="no batch has been seen yet; they are looked for every monitor.poll_every_s",
+            )
         return jsonify(batch_json(batch))
 
     async def show_batch(self, batch_id: str) -> ResponseReturnValue:
         batch = await self.overview.batch(batch_id)
         if batch is None:
-            raise HttpError(status=404, code="not_found", message="this batch has not been seen")
+            raise HttpError(
+                status=404,
+                code="not_found",
+                message="this batch has not been seen yet; they are looked for every monitor.poll_every_s",
+            )
         return jsonify(batch_json(batch))
 
     async def run_batch(self, batch_id: str) -> ResponseReturnValue:
