@@ -222,14 +222,17 @@ def test_short_documents(document: Document, tree: list[Tree]) -> None:
 
 texts = st.text(st.characters(), max_size=60)
 ids = st.integers(1, 2**63 - 1)
-urls = st.none() | texts.map(lambda text: f"https://x/{text.encode('utf-8', 'replace').hex()}")
+addresses = texts.map(lambda text: f"https://x/{text.encode('utf-8', 'replace').hex()}")
+urls = st.none() | addresses
 prompts = st.lists(st.builds(Prompt, text=texts, audio_url=urls), max_size=3)
 tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=100)
 legs = st.integers(1, 99)
 limits = st.integers(1, 86_400)
 documents = st.one_of(
     st.builds(CallerRoom, live_call_id=ids, room=texts, time_limit_s=limits),
-    st.builds(AgentStream, token=tokens, own_music_url=texts, lost_music_url=urls, caller_of=st.none() | ids),
+    st.builds(
+        AgentStream, token=tokens, own_music_url=addresses, lost_music_url=urls, caller_of=st.none() | ids
+    ),
     st.builds(AdvisorGate, live_call_id=ids, leg=legs, whisper=prompts, again=prompts),
     st.builds(AdvisorRoom, live_call_id=ids, room=texts, time_limit_s=limits),
     st.builds(SpokenEnd, prompts=prompts),
