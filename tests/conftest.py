@@ -18,11 +18,10 @@ from hypothesis import settings
 from psycopg import sql
 from typing_extensions import override
 
-from daemon.store.connection import Connection
 from daemon.store.embedded import EmbeddedServer
 from daemon.store.pool import Pool, PoolLimits, open_pool
+from tests.postgres import drop_schema, make_schema, run_alone
 
-_CONNECT_S = 10
 _STRUCTLOG_ERRORS = frozenset({"error", "exception", "critical", "fatal"})
 
 # Properties are tried with other values each time, in CI too: what fails prints the line that repeats it. Without a
@@ -76,10 +75,9 @@ def database_url() -> Iterator[str]:
 @pytest.fixture
 async def schema(database_url: str) -> AsyncIterator[str]:
     """The name of a new, empty schema, dropped after the test."""
-    name = f"test_{secrets.token_hex(6)}"
-    await _run_alone(database_url, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    name = await make_schema(database_url)
     yield name
-    await _run_alone(database_url, sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+    await drop_schema(database_url, name)
 
 
 @pytest.fixture
@@ -93,18 +91,10 @@ async def pool(database_url: str, schema: str) -> AsyncIterator[Pool]:
 async def database(database_url: str) -> AsyncIterator[str]:
     """The URL of a database of the test's own, for processes that cannot be given a schema."""
     name = f"test_{secrets.token_hex(6)}"
-    await _run_alone(database_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    await run_alone(database_url, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     parts = urlsplit(database_url)
     yield urlunsplit(parts._replace(path=f"/{name}"))
-    await _run_alone(database_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-async def _run_alone(url: str, statement: sql.Composed) -> None:
-    connection = await Connection.connect(url, timeout_s=_CONNECT_S, statement_timeout_s=_CONNECT_S)
-    try:
-        await connection.execute(statement)
-    finally:
-        connection.close_now()
+    await run_alone(database_url, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 # --- Error logs -------------------------------------------------------------------------------------------

@@ -1,16 +1,19 @@
 """What tests of the store share: waiting for a backend, and a wire that can be cut."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final, LiteralString
 
 import trio
 from attrs import define
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from daemon.store.connection import Connection
 
 LIMIT_S = 30
+_ALONE_S = 10
 LONG = "SELECT pg_sleep(600)"
 # Rows are gone sooner than a TRUNCATE has made new files. What refers to what is of no account meanwhile.
 EMPTIED: Final = """
@@ -34,6 +37,26 @@ async def connect(url: str, schema: str | None = None, *, statement_timeout_s: f
     return await Connection.connect(
         url, timeout_s=LIMIT_S, statement_timeout_s=statement_timeout_s, search_path=schema
     )
+
+
+async def run_alone(url: str, statement: sql.Composed) -> None:
+    """On a connection of its own."""
+    connection = await Connection.connect(url, timeout_s=_ALONE_S, statement_timeout_s=_ALONE_S)
+    try:
+        await connection.execute(statement)
+    finally:
+        connection.close_now()
+
+
+async def make_schema(url: str) -> str:
+    """A new, empty one; its name."""
+    name = f"test_{secrets.token_hex(6)}"
+    await run_alone(url, sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    return name
+
+
+async def drop_schema(url: str, name: str) -> None:
+    await run_alone(url, sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
 
 async def until_row(observer: Connection, sql: LiteralString, *params: Any) -> None:

@@ -127,7 +127,8 @@ class Hands:
             case do.EndLeg(sid):
                 self.start(partial(self.end_leg, sid), "end of a leg")
             case do.LimitCaller(after_s):
-                self.start(partial(self.limit_caller, round(after_s)), "limit of the caller")
+                limit = partial(self.world.telephony.limit, self.call.call_sid, round(after_s))
+                self.start(partial(self._insist, limit, tries=LIMIT_TRIES_MAX), "limit of the caller")
             case do.HoldCaller(on):
                 self.hold(on=on)
             case do.SendCaller(place, leg):
@@ -263,11 +264,16 @@ class Hands:
         )
 
     async def end_leg(self, sid: str) -> None:
-        for attempt in range(TRIES_MAX):
-            if await self.world.telephony.end_leg(sid):
-                return
+        if not await self._insist(lambda: self.world.telephony.end_leg(sid), tries=TRIES_MAX):
+            _log.error("a leg could not be ended", live_call_id=self.call.id, call_sid=sid)
+
+    async def _insist(self, tell: Callable[[], Awaitable[bool]], *, tries: int) -> bool:
+        """Tell Twilio until it was told; false after so many tries in vain."""
+        for attempt in range(tries):
+            if await tell():
+                return True
             await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
-        _log.error("a leg could not be ended", live_call_id=self.call.id, call_sid=sid)
+        return False
 
     async def look_at_room(self, leg: int) -> None:
         """Tell who is in the room. While Twilio cannot be asked, nobody is taken for gone."""
@@ -282,12 +288,6 @@ class Hands:
         self.post(events.RoomSeen(leg, None))
 
     # --- the caller ---
-
-    async def limit_caller(self, seconds: int) -> None:
-        for attempt in range(LIMIT_TRIES_MAX):
-            if await self.world.telephony.limit(self.call.call_sid, seconds):
-                return
-            await trio.sleep(doubling_s(RETRY_FIRST_S, attempt, max_s=RETRY_MAX_S))
 
     def hold(self, *, on: bool) -> None:
         self._hold = on

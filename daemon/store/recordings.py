@@ -115,8 +115,7 @@ class PostgresRecordings:
         await self.pool.execute(_SEEK_LATER, {"id": live_call_id, "until": until})
 
     async def sought(self, live_call_id: int, *, sids: Sequence[str]) -> bool:
-        async with self.pool.transaction() as connection:
-            return bool(await connection.run_statement(_SOUGHT, {"id": live_call_id, "sids": list(sids)}))
+        return bool(await self.pool.execute(_SOUGHT, {"id": live_call_id, "sids": list(sids)}))
 
     async def expect(
         self, live_call_id: int, *, sid: str, advisor: str, duration_s: int, now: datetime

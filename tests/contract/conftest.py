@@ -1,12 +1,10 @@
 """The stores, each suite once over memory and once over PostgreSQL."""
 
-import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
 import trio
-from psycopg import sql
 
 from daemon.store.calls import PostgresCalls
 from daemon.store.conversations import PostgresConversations
@@ -22,7 +20,7 @@ from tests.contract.peeking import PostgresPeek
 from tests.contract.racing import CONTENDERS, Ring
 from tests.contract.stores import Stores, stores_in_memory
 from tests.memory.database import MemoryDatabase
-from tests.postgres import EMPTIED, connect
+from tests.postgres import EMPTIED, connect, drop_schema, make_schema
 
 
 @pytest.fixture
@@ -36,20 +34,19 @@ def memory_stores(memory_database: MemoryDatabase) -> Stores:
 
 
 @pytest.fixture(scope="session")
-def migrated_schema(database_url: str) -> str:
+def migrated_schema(database_url: str) -> Iterator[str]:
     """One for all, since making it takes ten times as long as a test; `store_pool` empties it."""
-    name = f"stores_{secrets.token_hex(6)}"
 
-    async def make() -> None:
-        connection = await connect(database_url)
-        await connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-        connection.close_now()
+    async def make() -> str:
+        name = await make_schema(database_url)
         connection = await connect(database_url, name)
         await migrate(connection)
         connection.close_now()
+        return name
 
-    trio.run(make)
-    return name
+    name = trio.run(make)
+    yield name
+    trio.run(drop_schema, database_url, name)
 
 
 @pytest.fixture
